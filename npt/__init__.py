@@ -1,0 +1,3 @@
+"""Guest memory of a hypervisor."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,264 @@
+"""Single instructions that numba has no words for: atomic words, vector tests, bit counts, page copies.
+
+Theory of operation
+-------------------
+Each is an intrinsic that emits one LLVM instruction on an element of a ``uint64`` array (or a run of bytes), sequentially
+consistent where it is atomic: x86 is not the only machine. Where a result is not needed there is a form without one,
+because LLVM makes a compare-exchange loop of an and/or whose old value is used. Under ``NUMBA_BOUNDSCHECK=1`` indices are
+checked here as they are elsewhere. With ``NUMBA_DISABLE_JIT=1`` the plain Python twins at the end of the file stand in.
+
+Guarantees: no torn and no lost update of an aligned element between threads.
+Relies on:  arrays that are C-contiguous and aligned; indices of type ``uint64``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from npt._types import U8Array, U64Array
+from npt.kernels.jit import DISABLED
+
+__all__ = [
+    "atomic_add",
+    "atomic_cas",
+    "atomic_clear",
+    "atomic_load",
+    "atomic_or",
+    "atomic_store",
+    "atomic_xchg",
+    "copy_bytes",
+    "ctz",
+    "fill64",
+    "mask64",
+    "popcount",
+    "zero_bytes",
+]
+
+_I1, _I8, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(64)
+_LANES = 8  # of a test vector: one AVX-512 register, two AVX2, four SSE2 or NEON
+_GROUP = 64  # entries that one bitmap word stands for
+_VECTOR = ir.VectorType(_I64, _LANES)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, last: int = 0) -> Any:
+    """Address of an element; under bounds checks, ``index`` to ``index + last`` must all be inside."""
+    made = context.make_array(array_type)(context, builder, array)
+    checked = context.enable_boundscheck
+    if checked and last:
+        end = builder.add(index, ir.Constant(_I64, last))
+        cgutils.get_item_pointer(context, builder, array_type, made, [end], wraparound=False, boundscheck=True)
+    return cgutils.get_item_pointer(context, builder, array_type, made, [index], wraparound=False, boundscheck=checked)
+
+
+def _is_u64s(*array_types: Any) -> bool:
+    return all(isinstance(a, types.Array) and a.dtype == types.uint64 and a.layout == "C" for a in array_types)
+
+
+def _require(good: bool, message: str) -> None:
+    if not good:
+        raise TypeError(message)  # while compiling: a kernel was written wrongly
+
+
+if TYPE_CHECKING or DISABLED:
+    # The same in plain Python: for people who debug, and for the type checker.
+
+    def atomic_load(array: U64Array, index: np.uint64) -> np.uint64:
+        """Read an element once, here and now."""
+        return np.uint64(array[index])
+
+    def atomic_store(array: U64Array, index: np.uint64, value: np.uint64) -> None:
+        """Write an element; what was written before is seen before it."""
+        array[index] = value
+
+    def atomic_or(array: U64Array, index: np.uint64, bits: np.uint64) -> None:
+        """Set bits of an element."""
+        array[index] |= bits
+
+    def atomic_clear(array: U64Array, index: np.uint64, bits: np.uint64) -> None:
+        """Clear bits of an element."""
+        array[index] &= ~bits
+
+    def atomic_xchg(array: U64Array, index: np.uint64, value: np.uint64) -> np.uint64:
+        """Put a value in and return what was there."""
+        before = np.uint64(array[index])
+        array[index] = value
+        return before
+
+    def atomic_add(array: U64Array, index: np.uint64, value: np.uint64) -> None:
+        """Add to an element, modulo 2**64."""
+        array[index] = (int(array[index]) + int(value)) % 2**64
+
+    def atomic_cas(array: U64Array, index: np.uint64, expected: np.uint64, value: np.uint64) -> bool:
+        """Put a value in if the expected one is there; say whether it was."""
+        if array[index] != expected:
+            return False
+        array[index] = value
+        return True
+
+    def mask64(array: U64Array, first: np.uint64, bits: np.uint64) -> np.uint64:
+        """Word whose bit k says whether element ``first + k`` has any of ``bits``; 64 elements."""
+        i = int(first)
+        return np.uint64(np.packbits((array[i : i + _GROUP] & bits) != 0, bitorder="little").view(np.uint64)[0])
+
+    def fill64(array: U64Array, first: np.uint64, value: np.uint64, step: np.uint64) -> None:
+        """Store ``value + k * step`` in element ``first + k``, for 64 elements."""
+        i = int(first)
+        array[i : i + _GROUP] = value + np.arange(_GROUP, dtype=np.uint64) * step
+
+    def popcount(word: np.uint64) -> np.uint64:
+        """How many bits are set."""
+        return np.uint64(int(word).bit_count())
+
+    def ctz(word: np.uint64) -> np.uint64:
+        """Number of the lowest set bit of a word that is not zero."""
+        return np.uint64((int(word) & -int(word)).bit_length() - 1)
+
+    def copy_bytes(target: U8Array, to: np.uint64, source: U8Array, at: np.uint64, n_bytes: np.uint64) -> None:
+        """Copy ``source[at : at + n_bytes]`` to ``target[to:]``; they must not overlap."""
+        target[int(to) : int(to) + int(n_bytes)] = source[int(at) : int(at) + int(n_bytes)]
+
+    def zero_bytes(target: U8Array, to: np.uint64, n_bytes: np.uint64) -> None:
+        """Zero ``target[to : to + n_bytes]``."""
+        target[int(to) : int(to) + int(n_bytes)] = 0
+
+else:
+
+    @intrinsic
+    def atomic_load(typing_context, array, index):
+        _require(_is_u64s(array) and index == types.uint64, "atomic_load: uint64 array, uint64 index")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments)
+            return builder.load_atomic(place, "seq_cst", 8, typ=_I64)
+
+        return types.uint64(array, index), build
+
+    @intrinsic
+    def atomic_store(typing_context, array, index, value):
+        _require(_is_u64s(array) and index == value == types.uint64, "atomic_store: uint64 array, index and value")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2])
+            builder.store_atomic(arguments[2], place, "seq_cst", 8)
+            return context.get_dummy_value()
+
+        return types.void(array, index, value), build
+
+    def _rmw(operation: str, *, result: bool, invert: bool = False):
+        """An intrinsic for one atomic read-modify-write."""
+
+        def typed(typing_context, array, index, value):
+            _require(_is_u64s(array) and index == value == types.uint64, f"atomic {operation}: uint64 throughout")
+
+            def build(context, builder, signature, arguments):
+                place = _pointer(context, builder, signature.args[0], *arguments[:2])
+                operand = builder.not_(arguments[2]) if invert else arguments[2]
+                before = builder.atomic_rmw(operation, place, operand, "seq_cst")
+                return before if result else context.get_dummy_value()
+
+            return (types.uint64 if result else types.void)(array, index, value), build
+
+        return intrinsic(typed)
+
+    atomic_or = _rmw("or", result=False)
+    atomic_clear = _rmw("and", result=False, invert=True)
+    atomic_add = _rmw("add", result=False)
+    atomic_xchg = _rmw("xchg", result=True)
+
+    @intrinsic
+    def atomic_cas(typing_context, array, index, expected, value):
+        _require(_is_u64s(array) and index == expected == value == types.uint64, "atomic_cas: uint64 throughout")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2])
+            pair = builder.cmpxchg(place, arguments[2], arguments[3], "seq_cst", "seq_cst")
+            return builder.extract_value(pair, 1)
+
+        return types.boolean(array, index, expected, value), build
+
+    @intrinsic
+    def mask64(typing_context, array, first, bits):
+        _require(_is_u64s(array) and first == bits == types.uint64, "mask64: uint64 throughout")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2], last=_GROUP - 1)
+            wanted = cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0] * _LANES))
+            wanted = builder.load(wanted, typ=_VECTOR)
+            for lane in range(_LANES):
+                wanted = builder.insert_element(wanted, arguments[2], ir.Constant(ir.IntType(32), lane))
+            word = ir.Constant(_I64, 0)
+            vectors = builder.bitcast(place, _VECTOR.as_pointer())
+            for step in range(_GROUP // _LANES):
+                at = builder.gep(vectors, [ir.Constant(_I64, step)], source_etype=_VECTOR)
+                entries = builder.load(at, align=8, typ=_VECTOR)
+                hit = builder.icmp_unsigned("!=", builder.and_(entries, wanted), ir.Constant(_VECTOR, [0] * _LANES))
+                lanes = builder.zext(builder.bitcast(hit, _I8), _I64)
+                word = builder.or_(word, builder.shl(lanes, ir.Constant(_I64, step * _LANES)))
+            return word
+
+        return types.uint64(array, first, bits), build
+
+    @intrinsic
+    def fill64(typing_context, array, first, value, step):
+        _require(_is_u64s(array) and first == value == step == types.uint64, "fill64: uint64 throughout")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2], last=_GROUP - 1)
+            vectors = builder.bitcast(place, _VECTOR.as_pointer())
+            entries = ir.Constant(_VECTOR, ir.Undefined)
+            strides = ir.Constant(_VECTOR, ir.Undefined)
+            for lane in range(_LANES):
+                where = ir.Constant(ir.IntType(32), lane)
+                offset = builder.mul(arguments[3], ir.Constant(_I64, lane))
+                entries = builder.insert_element(entries, builder.add(arguments[2], offset), where)
+                strides = builder.insert_element(strides, builder.mul(arguments[3], ir.Constant(_I64, _LANES)), where)
+            for vector in range(_GROUP // _LANES):
+                at = builder.gep(vectors, [ir.Constant(_I64, vector)], source_etype=_VECTOR)
+                builder.store(entries, at, align=8)
+                entries = builder.add(entries, strides)
+            return context.get_dummy_value()
+
+        return types.void(array, first, value, step), build
+
+    @intrinsic
+    def popcount(typing_context, word):
+        _require(word == types.uint64, "popcount: uint64")
+
+        def build(context, builder, signature, arguments):
+            return builder.ctpop(arguments[0])
+
+        return types.uint64(word), build
+
+    @intrinsic
+    def ctz(typing_context, word):
+        _require(word == types.uint64, "ctz: uint64")
+
+        def build(context, builder, signature, arguments):
+            return builder.cttz(arguments[0], ir.Constant(_I1, 1))
+
+        return types.uint64(word), build
+
+    @intrinsic
+    def copy_bytes(typing_context, target, to, source, at, n_bytes):
+        def build(context, builder, signature, arguments):
+            target_type, _, source_type, _, _ = signature.args
+            target, to, source, at, n_bytes = arguments
+            into = _pointer(context, builder, target_type, target, to)
+            out_of = _pointer(context, builder, source_type, source, at)
+            cgutils.raw_memcpy(builder, into, out_of, n_bytes, 1)
+            return context.get_dummy_value()
+
+        return types.void(target, to, source, at, n_bytes), build
+
+    @intrinsic
+    def zero_bytes(typing_context, target, to, n_bytes):
+        def build(context, builder, signature, arguments):
+            into = _pointer(context, builder, signature.args[0], *arguments[:2])
+            cgutils.memset(builder, into, arguments[2], 0)
+            return context.get_dummy_value()
+
+        return types.void(target, to, n_bytes), build

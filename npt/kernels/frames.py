@@ -1,0 +1,58 @@
+"""Copying and zeroing frames of the reservoir.
+
+Guarantees: a page is one memory copy, not 4096 steps.
+Relies on:  the frames are inside the memory (they come from entries of RAM, or were checked); nobody frees them meanwhile.
+"""
+
+import numpy as np
+
+from npt._types import U8Array, U64Array
+from npt.kernels.atomics import copy_bytes, zero_bytes
+from npt.kernels.jit import kernel
+
+__all__ = ["copy_in", "copy_out", "gather", "scatter", "zero_spans"]
+
+_ZERO, _PAGE = np.uint64(0), np.uint64(4096)
+
+
+@kernel("void(u1[::1], u8[:, ::1])")
+def zero_spans(memory: U8Array, spans: U64Array) -> None:
+    """Zero spans of frames, a row each: first frame, how many."""
+    for i in range(np.uint64(spans.shape[0])):
+        zero_bytes(memory, spans[i, 0] * _PAGE, spans[i, 1] * _PAGE)
+
+
+@kernel("void(u1[::1], u8[::1], u1[::1])")
+def gather(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
+    """Copy frames out, side by side."""
+    for i in range(np.uint64(frames.size)):
+        copy_bytes(pages, i * _PAGE, memory, frames[i] * _PAGE, _PAGE)
+
+
+@kernel("void(u1[::1], u8[::1], u1[::1])")
+def scatter(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
+    """Copy pages that lie side by side into frames."""
+    for i in range(np.uint64(frames.size)):
+        copy_bytes(memory, frames[i] * _PAGE, pages, i * _PAGE, _PAGE)
+
+
+@kernel("void(u1[::1], u8[::1], u8, u1[::1])")
+def copy_out(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> None:
+    """Copy bytes out of frames that follow each other in the guest, from byte ``skip`` of the first."""
+    done, size, skip = _ZERO, np.uint64(text.size), np.uint64(skip)
+    for i in range(np.uint64(frames.size)):
+        n_bytes = min(_PAGE - skip, size - done)
+        copy_bytes(text, done, memory, frames[i] * _PAGE + skip, n_bytes)
+        done += n_bytes
+        skip = _ZERO
+
+
+@kernel("void(u1[::1], u8[::1], u8, u1[::1])")
+def copy_in(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> None:
+    """Copy bytes into frames that follow each other in the guest, from byte ``skip`` of the first."""
+    done, size, skip = _ZERO, np.uint64(text.size), np.uint64(skip)
+    for i in range(np.uint64(frames.size)):
+        n_bytes = min(_PAGE - skip, size - done)
+        copy_bytes(memory, frames[i] * _PAGE + skip, text, done, n_bytes)
+        done += n_bytes
+        skip = _ZERO

@@ -1,0 +1,161 @@
+"""The only place that knows numba's flags and its cache.
+
+Theory of operation
+-------------------
+A kernel declares its one signature and is compiled for it on its first call, never at import. Python integers convert to
+``uint64`` on the way in, so no call can make a second version of a kernel by accident.
+
+Compiled kernels are kept in a directory whose name is a hash of everything the machine code depends on and that numba does
+not look at: all files of this package (numba stamps only the kernel's own), the versions, the bounds checks. An edit
+anywhere thus makes a new directory; nothing in it can be stale. Since a kernel has one signature, two processes that fill
+the directory at once write the same thing.
+
+Guarantees: importing a kernel file compiles nothing and never fails for want of a writable directory; a damaged or
+            unwritable cache costs a compilation, not an error.
+Relies on:  the package's files do not change while they are being imported.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import llvmlite
+import numba
+import numpy as np
+from numba import config
+from numba.core.caching import FunctionCache
+
+__all__ = ["DISABLED", "KERNELS", "cache_directory", "inline", "kernel", "warm_up"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+DISABLED = bool(config.DISABLE_JIT)
+KERNELS: dict[str, tuple[Any, str]] = {}  # name -> (dispatcher, signature)
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """Numba's file cache, whose troubles are never the caller's."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # damaged, half-written, unreadable: whatever it is, compiling anew mends it
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full disk or a directory that went away: the kernel in memory works all the same
+            return
+
+
+def _fingerprint() -> str:
+    """Hash of what compiled kernels depend on."""
+    digest = hashlib.sha256()
+    versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
+    digest.update(repr((versions, bool(config.BOUNDSCHECK), config.OPT, config.CPU_NAME)).encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def _candidates() -> list[Path]:
+    """Where the cache may live, best first."""
+    if config.CACHE_DIR:
+        return [Path(config.CACHE_DIR)]
+    if sys.platform == "win32":
+        user = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+    elif sys.platform == "darwin":
+        user = "~/Library/Caches"
+    else:
+        user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return [Path(__file__).parent / "__pycache__", Path(user).expanduser() / "npt"]
+
+
+def _find_directory() -> Path | None:
+    """The first candidate that can be written to, or none."""
+    if DISABLED:
+        return None
+    try:
+        name = f"npt-{_fingerprint()}"
+        candidates = _candidates()
+    except (OSError, RuntimeError):  # no readable sources (a zip file), no home directory
+        return None
+    for parent in candidates:
+        try:
+            (parent / name).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=parent / name).close()
+        except OSError:
+            continue
+        return parent / name
+    return None
+
+
+_DIRECTORY = _find_directory()
+
+
+def cache_directory() -> Path | None:
+    """Directory of the compiled kernels; None where there is none to write to."""
+    return _DIRECTORY
+
+
+def _cache(function: Callable[..., Any]) -> _Cache | None:
+    """A cache for one kernel in our directory, told to numba for just as long as it takes to find it."""
+    if _DIRECTORY is None:
+        return None
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(_DIRECTORY)
+    try:
+        return _Cache(function)
+    except (OSError, RuntimeError):
+        return None
+    finally:
+        config.CACHE_DIR = before
+
+
+def kernel(signature: str) -> Callable[[_Function], _Function]:
+    """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL, cached."""
+
+    def decorate(function: _Function) -> _Function:
+        if DISABLED:
+            return np.errstate(over="ignore")(function)  # machine words wrap; numpy's scalars say so each time
+        dispatcher: Any = numba.njit(nogil=True)(function)
+        cache = _cache(function)
+        if cache is not None:
+            dispatcher._cache = cache
+
+        def first_call(*arguments: Any) -> Any:
+            return _compile(dispatcher, signature)
+
+        dispatcher._compile_for_args = first_call  # numba asks it for code when none fits, and calls what it returns
+        KERNELS[f"{function.__module__}.{function.__name__}"] = dispatcher, signature
+        return dispatcher  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _compile(dispatcher: Any, signature: str) -> Any:
+    """Compile a kernel for its one signature, if no other thread has; return its entry point."""
+    entry_point = dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    dispatcher.__dict__.pop("_compile_for_args", None)
+    return entry_point
+
+
+def inline(function: _Function) -> _Function:
+    """Make a function a piece of kernels: always inlined, never called from Python."""
+    if DISABLED:
+        return function
+    return numba.njit(nogil=True, forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+def warm_up() -> int:
+    """Compile every kernel that has been imported, or load it from the cache; return how many there are."""
+    for dispatcher, signature in KERNELS.values():
+        if not dispatcher.signatures:
+            _compile(dispatcher, signature)
+    return len(KERNELS)

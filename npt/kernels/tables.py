@@ -1,0 +1,129 @@
+"""Building directories and leaf tables, and taking down those that nobody covers.
+
+Theory of operation
+-------------------
+Each leaf table counts the pages of mappings that cover it, each directory its children. Building goes down from the root
+and links a child only when it is all zero, which a table that was never used or is on the free list always is. Taking down
+clears the leaves, then unlinks every table whose count came to zero, upwards, up to but not including the root. What was
+unlinked is recorded and *not* freed: a walker may be inside until it has been kicked. Then ``release_tables`` zeroes the
+tables and puts them on the free list, or ``relink`` undoes the unlinking, if a vCPU would not leave.
+
+Guarantees: a table on the free list is all zero; a published entry leads to a zeroed table; nothing moves.
+Relies on:  one caller at a time, under the space's exclusion; room for the new tables, checked before.
+"""
+
+import numpy as np
+
+from npt._types import U64Array
+from npt.kernels.atomics import atomic_add, atomic_load, atomic_store
+from npt.kernels.jit import inline, kernel
+from npt.kernels.leaves import clear_run
+from npt.kernels.walk import FIRST_TABLE, RESIDENT, TABLES, Levels, child_table
+
+__all__ = ["ROW", "build", "release_tables", "relink", "vacate"]
+
+_ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+_NINE, _INDEX, _PAGE_SHIFT, _ENTRIES = np.uint64(9), np.uint64(511), np.uint64(12), np.uint64(512)
+
+# Columns of the record of an unlinked table.
+_LEVEL, _TABLE, _PARENT, _ENTRY = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
+ROW = 4
+
+
+@inline
+def _take(free: Levels, state: U64Array, level: np.uint64) -> np.uint64:
+    """A zeroed table of a level (0 = leaf): from the free list, else a new one."""
+    ever, n_free = _TWO * level, _TWO * level + _ONE
+    if state[n_free] != _ZERO:
+        state[n_free] -= _ONE
+        return np.uint64(free[level][state[n_free]])
+    state[ever] += _ONE
+    return np.uint64(state[ever] - _ONE)
+
+
+@kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8)")
+def build(
+    levels: Levels, counts: Levels, free: Levels, state: U64Array, first: int, end: int, table_bits: int
+) -> None:
+    """Make sure leaf tables exist over pages ``first`` to ``end`` and count those pages in."""
+    page, end = np.uint64(first), np.uint64(end)
+    while page < end:
+        stop = min(end, (page | _INDEX) + _ONE)
+        table = _ZERO
+        for depth in range(_ZERO, np.uint64(3)):
+            level = np.uint64(3) - depth  # of the directory: 3 is the root
+            place = table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)
+            entry = levels[level][place]
+            if entry == _ZERO:
+                child = _take(free, state, level - _ONE)
+                pfn = FIRST_TABLE + (level - _ONE) * TABLES + child
+                atomic_store(levels[level], place, (pfn << _PAGE_SHIFT) | np.uint64(table_bits))
+                counts[level][table] += _ONE
+                table = child
+            else:
+                table = child_table(entry, level - _ONE)
+        counts[0][table] += stop - page
+        page = stop
+
+
+@kernel("u8(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8[:, ::1], u8[::1])")
+def vacate(
+    levels: Levels, counts: Levels, words: U64Array, first: int, end: int, unlinked: U64Array, n_unlinked: U64Array
+) -> int:
+    """Clear pages ``first`` to ``end``, count them out, unlink what nobody covers; return how many were present.
+
+    ``unlinked`` gets a row for each table unlinked (level, table, place of its entry in the parent, that entry) and
+    ``n_unlinked[0]`` their number.
+    """
+    page, end = np.uint64(first), np.uint64(end)
+    removed, rows = _ZERO, _ZERO
+    places = np.zeros(4, np.uint64)  # of the entry taken at each level on the way down
+    while page < end:
+        stop = min(end, (page | _INDEX) + _ONE)
+        table = _ZERO
+        for depth in range(_ZERO, np.uint64(3)):
+            level = np.uint64(3) - depth
+            places[level] = table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)
+            table = child_table(levels[level][places[level]], level - _ONE)
+        removed += clear_run(levels[0], table * _ENTRIES + (page & _INDEX), stop - page)
+        counts[0][table] -= stop - page
+        level = _ZERO
+        while level < np.uint64(3) and counts[level][table] == _ZERO:
+            parent = level + _ONE
+            place = places[parent]
+            unlinked[rows, _LEVEL] = level
+            unlinked[rows, _TABLE] = table
+            unlinked[rows, _PARENT] = place
+            unlinked[rows, _ENTRY] = levels[parent][place]
+            rows += _ONE
+            atomic_store(levels[parent], place, _ZERO)
+            level, table = parent, place >> _NINE
+            counts[level][table] -= _ONE
+        page = stop
+    atomic_add(words, RESIDENT, _ZERO - removed)  # modulo 2**64: a subtraction
+    n_unlinked[0] = rows
+    return removed
+
+
+@kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[:, ::1])")
+def relink(levels: Levels, counts: Levels, unlinked: U64Array) -> None:
+    """Undo an unlinking, directories before what hangs below them; ``build`` then counts the pages in again."""
+    for i in range(np.uint64(unlinked.shape[0])):
+        row = np.uint64(unlinked.shape[0]) - _ONE - i
+        parent, place = unlinked[row, _LEVEL] + _ONE, unlinked[row, _PARENT]
+        counts[parent][place >> _NINE] += _ONE
+        atomic_store(levels[parent], place, unlinked[row, _ENTRY])
+
+
+@kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8[:, ::1])")
+def release_tables(levels: Levels, free: Levels, state: U64Array, unlinked: U64Array) -> None:
+    """Put unlinked tables on the free list, all zero.
+
+    They are already, unless somebody wrote through ``read_table``; the look costs a read, not a write.
+    """
+    for row in range(np.uint64(unlinked.shape[0])):
+        level, table = unlinked[row, _LEVEL], unlinked[row, _TABLE]
+        clear_run(levels[level], table * _ENTRIES, _ENTRIES)
+        n_free = _TWO * level + _ONE
+        free[level][state[n_free]] = table
+        state[n_free] += _ONE

@@ -1,0 +1,198 @@
+"""From a guest page to its leaf entry, one at a time and many.
+
+Theory of operation
+-------------------
+``levels`` are the four flat arrays, leaf level first. An entry of a directory names a table by a synthetic PFN, from which
+the table's place in the next array follows by subtraction. A leaf's flat index in level 1 is the handle that everybody
+keeps. What is mapped but not resident is looked up in the *extents*: rows, by guest page, of stretches that lie side by
+side both in the guest and in the host, with the entry of their first page ready made.
+
+Guarantees: a leaf is installed by compare-and-swap from zero, so two look-ups of one page make one entry; the resident
+            count moves with it.
+Relies on:  tables are not freed and extents not exchanged during the call (client lock and HOLD, or the space lock).
+"""
+
+import numpy as np
+
+from npt._types import U8Array, U64Array
+from npt.kernels.atomics import atomic_add, atomic_cas, atomic_load
+from npt.kernels.jit import inline, kernel
+
+__all__ = ["EXTENT_COLUMNS", "NONE", "find_extent", "leaf_index", "leaf_tables", "look_up", "look_up_many", "translate"]
+
+Levels = tuple[U64Array, U64Array, U64Array, U64Array]
+
+_ZERO, _ONE = np.uint64(0), np.uint64(1)
+_PAGE_SHIFT, _NINE, _INDEX = np.uint64(12), np.uint64(9), np.uint64(511)
+_ENTRIES = np.uint64(512)
+NONE = np.uint64(2**64 - 1)
+ADDRESS = np.uint64(0x000F_FFFF_FFFF_F000)  # bits 51:12, in both formats
+FIRST_TABLE = np.uint64(1 << 33)  # PFN of table 0 of level 1; the other levels follow 2**27 apart
+TABLES = np.uint64(1 << 27)
+
+# Columns of an extent.
+FIRST, END, ENTRY, PROT = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
+EXTENT_COLUMNS = 4
+
+# What a look-up says, beside leaf indices and outcomes.
+NOMAP, FORBIDDEN = 1, 2
+RESIDENT = _ZERO  # where the count of present leaves stands in a table's words
+
+
+@inline
+def child_table(entry: np.uint64, level: np.uint64) -> np.uint64:
+    """Number, in the array of ``level`` (0 = leaf), of the table that a directory entry names; huge if it names none."""
+    return ((entry & ADDRESS) >> _PAGE_SHIFT) - FIRST_TABLE - level * TABLES
+
+
+@inline
+def descend(upper: U64Array, lower: U64Array, table: np.uint64, index: np.uint64, level: np.uint64) -> np.uint64:
+    """Table of array ``lower`` under entry ``index`` of a table of array ``upper``, or NONE."""
+    entry = atomic_load(upper, table * _ENTRIES + index)
+    if entry == _ZERO:
+        return NONE
+    child = child_table(entry, level)
+    if child >= np.uint64(lower.size) >> _NINE:
+        return NONE
+    return child
+
+
+@inline
+def leaf_table(levels: Levels, region: np.uint64) -> np.uint64:
+    """Leaf table of a region of 512 pages, or NONE."""
+    table = descend(levels[3], levels[2], _ZERO, (region >> np.uint64(18)) & _INDEX, np.uint64(2))
+    if table != NONE:
+        table = descend(levels[2], levels[1], table, (region >> _NINE) & _INDEX, np.uint64(1))
+    if table != NONE:
+        table = descend(levels[1], levels[0], table, region & _INDEX, _ZERO)
+    return table
+
+
+@inline
+def leaf_index(levels: Levels, page: np.uint64) -> np.uint64:
+    """Flat index of a page's leaf entry, or NONE where there is no leaf table."""
+    table = leaf_table(levels, page >> _NINE)
+    if table == NONE:
+        return NONE
+    return table * _ENTRIES + (page & _INDEX)
+
+
+@inline
+def find_extent(extents: U64Array, page: np.uint64) -> np.uint64:
+    """Row of the extent that covers a page, or NONE."""
+    low, high = _ZERO, np.uint64(extents.shape[0])
+    while low < high:
+        middle = (low + high) >> _ONE
+        if extents[middle, END] <= page:
+            low = middle + _ONE
+        else:
+            high = middle
+    if low == np.uint64(extents.shape[0]) or extents[low, FIRST] > page:
+        return NONE
+    return low
+
+
+@inline
+def extent_entry(extents: U64Array, row: np.uint64, page: np.uint64) -> np.uint64:
+    """Fresh leaf entry of a page of an extent."""
+    return np.uint64(extents[row, ENTRY] + ((page - extents[row, FIRST]) << _PAGE_SHIFT))
+
+
+@inline
+def _look_up(levels, extents, words, page, need, deny, prot, install):  # type: ignore[no-untyped-def]
+    """Leaf index of a page and 0, or NONE and why not."""
+    leaf = leaf_index(levels, page)
+    if leaf == NONE:
+        return NONE, NOMAP
+    entry = atomic_load(levels[0], leaf)
+    if entry != _ZERO:
+        if (entry & need) != need or (entry & deny) != _ZERO:
+            return NONE, FORBIDDEN
+        return leaf, 0
+    row = find_extent(extents, page)
+    if row == NONE:
+        return NONE, NOMAP
+    if (extents[row, PROT] & prot) != prot:
+        return NONE, FORBIDDEN
+    if install and atomic_cas(levels[0], leaf, _ZERO, extent_entry(extents, row, page)):
+        atomic_add(words, RESIDENT, _ONE)
+    return leaf, 0
+
+
+@kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8, u8, u8)")
+def look_up(
+    levels: Levels, extents: U64Array, words: U64Array, page: int, need: int, deny: int, prot: int
+) -> int:
+    """Make one page resident if it may be accessed; return its leaf index, or minus the fault code."""
+    leaf, code = _look_up(levels, extents, words, np.uint64(page), np.uint64(need), np.uint64(deny), np.uint64(prot), True)
+    if code != 0:
+        return -code
+    return np.int64(leaf)  # type: ignore[return-value]
+
+
+@kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8[::1], u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")
+def look_up_many(
+    levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array, size: int, need: int, deny: int, prot: int,
+    install: bool, outcomes: U8Array, leaves: U64Array, pfns: U64Array,
+) -> int:  # fmt: skip
+    """Look up pages by address: an outcome each (0 fine), leaf index and PFN where fine; return how many were not."""
+    need, deny, prot, size = np.uint64(need), np.uint64(deny), np.uint64(prot), np.uint64(size)
+    bad = 0
+    for i in range(np.uint64(gpas.size)):
+        leaf, code = NONE, NOMAP
+        page = gpas[i] >> _PAGE_SHIFT
+        if gpas[i] < size:
+            leaf, code = _look_up(levels, extents, words, page, need, deny, prot, install)
+        outcomes[i] = code
+        leaves[i] = leaf
+        if code != 0:
+            bad += 1
+            continue
+        entry = atomic_load(levels[0], leaf)
+        if entry == _ZERO:  # a dry run over a page that is not resident yet
+            entry = extent_entry(extents, find_extent(extents, page), page)
+        pfns[i] = (entry & ADDRESS) >> _PAGE_SHIFT
+    return bad
+
+
+@kernel("void(UniTuple(u8[::1], 4), u8[::1], u8, u8[::1])")
+def translate(levels: Levels, gpas: U64Array, size: int, pfns: U64Array) -> None:
+    """PFNs behind addresses, NONE where not resident; nothing is installed."""
+    for i in range(np.uint64(gpas.size)):
+        pfns[i] = NONE
+        if gpas[i] >= np.uint64(size):
+            continue
+        leaf = leaf_index(levels, gpas[i] >> _PAGE_SHIFT)
+        if leaf == NONE:
+            continue
+        entry = atomic_load(levels[0], leaf)
+        if entry != _ZERO:
+            pfns[i] = (entry & ADDRESS) >> _PAGE_SHIFT
+
+
+@kernel("i8(UniTuple(u8[::1], 4), u8, u8, u8[::1], u8[::1])")
+def leaf_tables(levels: Levels, first: int, end: int, tables: U64Array, slots: U64Array) -> int:
+    """List the leaf tables under regions ``first`` to ``end`` and each one's place in that range; return how many.
+
+    What no directory covers is skipped at once, so the cost is that of the tables that are there.
+    """
+    found = _ZERO
+    region, end = np.uint64(first), np.uint64(end)
+    while region < end:
+        table = descend(levels[3], levels[2], _ZERO, (region >> np.uint64(18)) & _INDEX, np.uint64(2))
+        if table == NONE:
+            region = ((region >> np.uint64(18)) + _ONE) << np.uint64(18)
+            continue
+        table = descend(levels[2], levels[1], table, (region >> _NINE) & _INDEX, _ONE)
+        if table == NONE:
+            region = ((region >> _NINE) + _ONE) << _NINE
+            continue
+        stop = min(end, ((region >> _NINE) + _ONE) << _NINE)
+        while region < stop:
+            leaf = descend(levels[1], levels[0], table, region & _INDEX, _ZERO)
+            if leaf != NONE:
+                tables[found] = leaf
+                slots[found] = region - np.uint64(first)
+                found += _ONE
+            region += _ONE
+    return np.int64(found)  # type: ignore[return-value]

@@ -1,0 +1,266 @@
+"""``PageTable``: four level arrays as one tree, and what is done to it.
+
+Theory of operation
+-------------------
+The tree knows pages, entries and tables, not mappings: those come in as *extents* (``kernels/walk.py``). It takes no lock
+and checks no argument; the space above it does both. Taking down is in two steps, because a vCPU may be inside a table
+until it has been kicked: ``vacate`` clears and unlinks, then ``release`` frees what was unlinked, or ``restore`` links it
+back.
+
+Guarantees: ``resident`` is exact; after the last unmapping only the root is left, all zero.
+Relies on:  the space's exclusion, as each kernel file says.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from npt import kernels
+from npt._types import U8Array, U64Array
+from npt.errors import InvalidArgument, ReservoirExhausted
+from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_pfn
+from npt.table.arena import Arena
+from npt.table.window import NO_SELECTION, Window
+from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, level_shift
+
+__all__ = ["NO_EXTENTS", "PageTable"]
+
+NO_EXTENTS = np.empty((0, 4), np.uint64)
+_RESIDENT = 0  # word of the shared counts
+
+
+class PageTable:
+    """The nested page table of one space; ``VmSpace.table``.
+
+    Parameters
+    ----------
+    format
+        ``EPT`` or ``NPT``.
+    size
+        Bytes of guest-physical address space that it may come to cover.
+    """
+
+    def __init__(self, format: PteFormat, size: int) -> None:
+        self.format = format
+        self.words: U64Array = np.zeros(8, np.uint64)
+        self._state: U64Array = np.zeros(2 * LEVELS, np.uint64)  # by level: tables ever used, tables on the free stack
+        self._arenas = tuple(Arena(self._most(size, level)) for level in range(1, LEVELS + 1))
+        self.levels = tuple(arena.entries for arena in self._arenas)
+        self._counts = tuple(arena.counts for arena in self._arenas)
+        self._free = tuple(arena.free for arena in self._arenas)
+        self.cells = memoryview(self.levels[0])  # type: ignore[arg-type]  # one leaf entry as a Python int, quickly
+        self._state[2 * (LEVELS - 1)] = 1  # the root
+
+    @staticmethod
+    def _most(size: int, level: int) -> int:
+        return -(-size >> level_shift(level + 1)) if level < LEVELS else 1
+
+    def __repr__(self) -> str:
+        counts = " + ".join(str(self.tables_in_use(level)) for level in range(LEVELS, 0, -1))
+        return f"<PageTable {self.format.name}: {counts} tables, {self.resident} pages resident>"
+
+    # -- what it holds --------------------------------------------------------------------------------------------------
+
+    @property
+    def resident(self) -> int:
+        """How many leaf entries are present."""
+        return int(self.words[_RESIDENT])
+
+    def entries(self, level: int) -> U64Array:
+        """Entries of a level, all tables that were ever used side by side.
+
+        Parameters
+        ----------
+        level
+            4 (root) to 1 (leaf).
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint64``, shape ``(512 * n_tables,)``; a read-only view, not a copy.
+
+        Raises
+        ------
+        InvalidArgument
+            No such level.
+        """
+        place = self._place(level)
+        view = self.levels[place][: int(self._state[2 * place]) * ENTRIES]
+        view.flags.writeable = False
+        return view
+
+    def tables_in_use(self, level: int) -> int:
+        """How many tables of a level (4 = root ... 1 = leaf) are linked into the tree; the root always is.
+
+        Raises
+        ------
+        InvalidArgument
+            No such level.
+        """
+        place = self._place(level)
+        return int(self._state[2 * place] - self._state[2 * place + 1])
+
+    def read_table(self, pfn: int) -> U64Array:
+        """Read a table by its PFN, as hardware would.
+
+        Parameters
+        ----------
+        pfn
+            Of the root (``table_root >> 12``), or from the address bits of a directory entry.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint64``, shape ``(512,)``: a writable view. What is written through it, nobody checks.
+
+        Raises
+        ------
+        InvalidArgument
+            No table was ever there.
+        """
+        place, table = divmod(as_int(pfn, "pfn") - FIRST_TABLE_PFN, TABLES_A_LEVEL)
+        if not 0 <= place < LEVELS or table >= int(self._state[2 * place]):
+            raise InvalidArgument(f"pfn {pfn:#x} is not that of a table")
+        return self.levels[place][table * ENTRIES : (table + 1) * ENTRIES]
+
+    def root(self, tracking: bool) -> int:
+        """Root pointer: EPTP or nCR3."""
+        return table_pfn(LEVELS, 0) << PAGE_SHIFT | self.format.root_bits(tracking)
+
+    def walk(self, gpa: int) -> Iterator[tuple[int, int, int]]:
+        """Steps of a walk: level, index and entry, from the root to the first that is zero or to the leaf."""
+        table = 0
+        for level in range(LEVELS, 0, -1):
+            index = gpa >> level_shift(level) & (ENTRIES - 1)
+            entry = int(self.levels[level - 1][table * ENTRIES + index])
+            yield level, index, entry
+            if not entry:
+                return
+            table = (self.format.pfn_of(entry) - FIRST_TABLE_PFN) % TABLES_A_LEVEL
+
+    def entry(self, gpa: int) -> int | None:
+        """Raw leaf entry, or None where no leaf table exists."""
+        *_, (level, _, entry) = self.walk(gpa)
+        return entry if level == 1 else None
+
+    def translate(self, gpas: U64Array, size: int) -> U64Array:
+        """PFNs of addresses, ``NO_PFN`` where not resident or at or past ``size``."""
+        pfns = np.empty(gpas.size, np.uint64)
+        kernels.walk.translate(self.levels, gpas, size, pfns)
+        return pfns
+
+    def _place(self, level: int) -> int:
+        if not 1 <= as_int(level, "level") <= LEVELS:
+            raise InvalidArgument(f"level {level} is not 1 to 4")
+        return level - 1
+
+    # -- building and taking down ---------------------------------------------------------------------------------------
+
+    def needed(self, gpa: int, length: int) -> tuple[int, ...]:
+        """Most new tables that a mapping may need, by level from the leaf."""
+        return tuple((gpa + length - 1 >> level_shift(n + 1)) - (gpa >> level_shift(n + 1)) + 1 for n in range(1, LEVELS))
+
+    def build(self, gpa: int, length: int) -> None:
+        """Make tables down to the leaf for a new mapping.
+
+        Raises
+        ------
+        ReservoirExhausted
+            There is no room for the tables; nothing was made.
+        """
+        for arena, needed, level in zip(self._arenas, self.needed(gpa, length), range(1, LEVELS), strict=False):
+            if needed > arena.capacity - self.tables_in_use(level):
+                self._check_room(arena, gpa, length)
+            arena.expect(needed)
+        first = gpa >> PAGE_SHIFT
+        end = first + (length >> PAGE_SHIFT)
+        kernels.tables.build(self.levels, self._counts, self._free, self._state, first, end, self.format.masks.table)
+
+    def _check_room(self, arena: Arena, gpa: int, length: int) -> None:
+        """An arena cut to the machine's memory may be too small; one of full size never is."""
+        if arena.capacity < self._most(gpa + length, self._arenas.index(arena) + 1):
+            raise ReservoirExhausted(f"no room for the tables of {gpa:#x} + {length:#x}")
+
+    def vacate(self, gpa: int, length: int) -> tuple[int, U64Array]:
+        """Clear a mapping's leaves and unlink the tables that nobody covers any more.
+
+        Returns
+        -------
+        int
+            How many leaves were present.
+        numpy.ndarray
+            The record of what was unlinked, for ``release`` or ``restore``.
+        """
+        first = gpa >> PAGE_SHIFT
+        unlinked = np.empty((sum(self.needed(gpa, length)), kernels.tables.ROW), np.uint64)
+        n_unlinked = np.zeros(1, np.uint64)
+        n_present = kernels.tables.vacate(
+            self.levels, self._counts, self.words, first, first + (length >> PAGE_SHIFT), unlinked, n_unlinked
+        )
+        return n_present, unlinked[: int(n_unlinked[0])]
+
+    def release(self, unlinked: U64Array) -> None:
+        """Free unlinked tables, once no vCPU can be inside them."""
+        kernels.tables.release_tables(self.levels, self._free, self._state, unlinked)
+
+    def restore(self, gpa: int, length: int, unlinked: U64Array) -> None:
+        """Link tables back, empty, because a vCPU would not leave them."""
+        kernels.tables.relink(self.levels, self._counts, unlinked)
+        self.build(gpa, length)
+
+    # -- leaves ---------------------------------------------------------------------------------------------------------
+
+    def populate(self, extents: U64Array, gpa: int, length: int) -> int:
+        """Make a range inside one mapping resident; return how many pages were not."""
+        first = gpa >> PAGE_SHIFT
+        n_new: int = kernels.leaves.populate(self.levels, extents, self.words, first, first + (length >> PAGE_SHIFT))
+        return n_new
+
+    def find(self, window: Window) -> tuple[U64Array, U64Array]:
+        """Leaf tables under a window, and the place of each in it."""
+        most = min(window.n_regions, self.tables_in_use(1))
+        tables, slots = np.empty(most, np.uint64), np.empty(most, np.uint64)
+        n = kernels.walk.leaf_tables(self.levels, window.region, window.region + window.n_regions, tables, slots)
+        return tables[:n], slots[:n]
+
+    def harvest(self, window: Window, select: U64Array, mark: np.uint64, words: U64Array) -> int:
+        """Move marks into ``words``, atomically entry by entry; return how many."""
+        tables, slots = self.find(window)
+        n: int = kernels.dirty.harvest(self.levels[0], tables, slots, window.first, window.end, select, mark, words)
+        return n
+
+    def peek(self, window: Window, select: U64Array, mark: np.uint64) -> U8Array:
+        """Bitmap of marks, nothing changed."""
+        tables, slots = self.find(window)
+        words = window.words()
+        kernels.dirty.peek(self.levels[0], tables, slots, window.first, window.end, select, mark, words)
+        return window.bitmap(words)
+
+    def mark(self, window: Window, select: U64Array, need: np.uint64, bits: int, told: np.uint64) -> U8Array:
+        """Set bits of selected entries that have all of ``need``; bitmap of those that lacked ``told``."""
+        tables, slots = self.find(window)
+        words = window.words()
+        kernels.dirty.mark(
+            self.levels[0], tables, slots, window.first, window.end, select, need, bits, told, words
+        )
+        return window.bitmap(words)
+
+    def populate_selected(self, extents: U64Array, window: Window, select: U64Array) -> int:
+        """Make selected writable pages resident; return how many were not."""
+        tables, slots = self.find(window)
+        n: int = kernels.leaves.populate_selected(
+            self.levels, extents, self.words, window.region, tables, slots, window.first, window.end,
+            select if select.size else _all_of(window),
+        )  # fmt: skip
+        return n
+
+    def memory_needed(self, gpa: int, length: int) -> int:
+        """Bytes that new tables for a mapping may take."""
+        return sum(self.needed(gpa, length)) * PAGE_SIZE
+
+
+def _all_of(window: Window) -> U64Array:
+    return np.full_like(window.words(), ~np.uint64(0))
+
+
+__all__ += ["NO_SELECTION", "Window"]

@@ -1,0 +1,242 @@
+"""Page size, level arithmetic, sizes for people, and the one place that checks arguments.
+
+Every public call checks here, once, before anything else: integers go through ``operator.index`` (numpy integers are
+welcome, floats and bools are not) and are compared as Python ints, so that nothing wraps. What passes may go to a kernel.
+"""
+
+import operator
+import re
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from npt._types import Prot, U8Array, U64Array
+from npt.errors import AddressOverflow, BeyondSpace, InvalidArgument
+
+__all__ = [
+    "ADDRESS_END",
+    "ENTRIES",
+    "LEVELS",
+    "NO_PFN",
+    "PAGE_MASK",
+    "PAGE_SHIFT",
+    "PAGE_SIZE",
+    "as_address",
+    "as_aligned",
+    "as_flag",
+    "as_gpas",
+    "as_into",
+    "as_int",
+    "as_length",
+    "as_prot",
+    "as_range",
+    "as_select",
+    "as_u64",
+    "bitmap_bytes",
+    "check_inside",
+    "check_overflow",
+    "format_size",
+    "level_shift",
+    "page_down",
+    "parse_size",
+]
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+PAGE_MASK = PAGE_SIZE - 1
+ENTRIES = 512  # entries of one table
+LEVELS = 4
+NO_PFN = 2**64 - 1
+ADDRESS_END = 2**64
+
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGTP]?i?B?)\s*", re.IGNORECASE)
+
+
+def level_shift(level: int) -> int:
+    """Lowest bit of a GPA that indexes a table of this level (1 = leaf ... 4 = root)."""
+    return PAGE_SHIFT + 9 * (level - 1)
+
+
+def page_down(address: int) -> int:
+    """Address of the page that an address is in."""
+    return address & ~PAGE_MASK
+
+
+def bitmap_bytes(n_pages: int) -> int:
+    """Bytes of a bitmap with one bit a page."""
+    return (n_pages + 7) >> 3
+
+
+# -- numbers ------------------------------------------------------------------------------------------------------------
+
+
+def as_int(value: SupportsIndex, name: str) -> int:
+    """Any integer but a bool, as a Python int."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, not a bool")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """A bool, and nothing that merely looks like one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return bool(value)
+
+
+def as_address(value: SupportsIndex, name: str = "gpa") -> int:
+    """A 64-bit byte address."""
+    address = as_int(value, name)
+    if not 0 <= address < ADDRESS_END:
+        raise InvalidArgument(f"{name} {address:#x} is not a 64-bit address")
+    return address
+
+
+def as_aligned(value: SupportsIndex, name: str = "gpa") -> int:
+    """A 64-bit byte address that starts a page."""
+    address = as_address(value, name)
+    if address & PAGE_MASK:
+        raise InvalidArgument(f"{name} {address:#x} is not page-aligned; the page starts at {page_down(address):#x}")
+    return address
+
+
+def as_length(value: SupportsIndex, name: str = "length") -> int:
+    """A length in bytes: whole pages, at least one."""
+    length = as_int(value, name)
+    if length <= 0:
+        raise InvalidArgument(f"{name} {length:#x} is not positive")
+    if length & PAGE_MASK:
+        raise InvalidArgument(f"{name} {length:#x} is not a multiple of the page size {PAGE_SIZE:#x}")
+    return length
+
+
+def as_range(gpa: SupportsIndex, length: SupportsIndex, name: str = "gpa") -> tuple[int, int]:
+    """A half-open range of whole pages, ``(gpa, length)``, that ends below 2**64."""
+    as_int(gpa, name), as_int(length, "length")  # a wrong type is told before a wrong value
+    gpa, length = as_aligned(gpa, name), as_length(length)
+    check_overflow(gpa, length, name)
+    return gpa, length
+
+
+def check_overflow(gpa: int, length: int, name: str = "gpa") -> None:
+    """Refuse a range that reaches 2**64."""
+    if gpa + length >= ADDRESS_END:
+        raise AddressOverflow(f"{name} {gpa:#x} + length {length:#x} reaches 2**64")
+
+
+def check_inside(gpa: int, length: int, size: int) -> None:
+    """Refuse a range that reaches past the end of a space of ``size`` bytes."""
+    if gpa + length > size:
+        raise BeyondSpace(f"{gpa:#x} + {length:#x} reaches past the end of the space, {size:#x}")
+
+
+def as_prot(value: SupportsIndex, *, any_of: Prot = Prot.RWX) -> Prot:
+    """A protection that asks for at least one of ``any_of`` and for nothing unknown."""
+    prot = as_int(value, "prot")
+    if not 0 < prot <= Prot.RWX:
+        raise InvalidArgument(f"prot {prot:#x} is not made of READ, WRITE and EXEC")
+    if not prot & any_of:
+        raise InvalidArgument(f"prot {Prot(prot)!r} must include {' or '.join(str(p.name) for p in any_of)}")
+    return Prot(prot)
+
+
+# -- arrays -------------------------------------------------------------------------------------------------------------
+
+
+def as_u64(values: Any, name: str) -> U64Array:
+    """A one-dimensional integer array as contiguous ``uint64``; a copy only where one is needed."""
+    array = np.asarray(values)
+    if not isinstance(values, np.ndarray) and array.dtype.kind in "fO":
+        array = _as_u64_slowly(values, array, name)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an array of integers, not of {array.dtype}")
+    if array.ndim != 1:
+        raise InvalidArgument(f"{name} must be one-dimensional, not of shape {array.shape}")
+    if array.dtype.kind == "i" and array.size and int(array.min()) < 0:
+        raise InvalidArgument(f"{name} holds a negative number")
+    return np.require(array, dtype=np.uint64, requirements=["C", "A", "W"])  # what kernels are compiled for
+
+
+def _as_u64_slowly(values: Any, array: Any, name: str) -> Any:
+    """Lists that numpy makes floats or objects of: empty ones, and ints on both sides of 2**63."""
+    if array.ndim == 1:
+        return np.array([as_address(value, name) for value in values], dtype=np.uint64)
+    raise TypeError(f"{name} must be an array of integers, not {type(values).__name__}")
+
+
+def as_gpas(gpas: Any, *, aligned: bool = False) -> U64Array:
+    """An array of byte addresses; ``aligned`` refuses those that do not start a page."""
+    array = as_u64(gpas, "gpas")
+    if aligned and (array & np.uint64(PAGE_MASK)).any():
+        first = int(array[(array & np.uint64(PAGE_MASK)).argmax()])
+        raise InvalidArgument(f"gpas holds {first:#x}, which is not page-aligned")
+    return array
+
+
+def _as_bitmap(bitmap: Any, n_pages: int, name: str) -> U8Array:
+    if not isinstance(bitmap, np.ndarray):
+        raise TypeError(f"{name} must be a numpy array of uint8, not {type(bitmap).__name__}")
+    if bitmap.dtype != np.uint8:
+        raise TypeError(f"{name} must be of dtype uint8, not {bitmap.dtype}")
+    if bitmap.ndim != 1:
+        raise InvalidArgument(f"{name} must be one-dimensional, not of shape {bitmap.shape}")
+    if bitmap.size < bitmap_bytes(n_pages):
+        raise InvalidArgument(f"{name} has {bitmap.size:#x} bytes; {n_pages:#x} pages need {bitmap_bytes(n_pages):#x}")
+    return bitmap
+
+
+def as_select(select: Any, n_pages: int) -> U8Array:
+    """A bitmap that is read: one bit a page, at least as long as the range."""
+    return _as_bitmap(select, n_pages, "select")
+
+
+def as_into(into: Any, n_pages: int, *engine: np.ndarray[Any, Any] | None) -> U8Array:
+    """A bitmap that is written: contiguous, writable, and no part of the engine's own memory."""
+    bitmap = _as_bitmap(into, n_pages, "into")
+    if not bitmap.flags.c_contiguous:
+        raise InvalidArgument("into must be contiguous, not strided")
+    if not bitmap.flags.writeable:
+        raise InvalidArgument("into must be writable")
+    if any(own is not None and np.may_share_memory(bitmap, own) for own in engine):
+        raise InvalidArgument("into must not be memory of the tables or of the reservoir")
+    return bitmap
+
+
+# -- sizes for people ---------------------------------------------------------------------------------------------------
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size like ``"4GiB"``, ``"64M"``, ``"1.5 TiB"`` or ``"4096"``; units are powers of 1024.
+
+    Raises
+    ------
+    InvalidArgument
+        Not a size, or not a whole number of bytes.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument(f"{text!r} is not a size; write it like 64MiB or 4GiB")
+    number, unit = match.groups()
+    factor = next(f for name, f in _UNITS.items() if name[0] == (unit[:1].upper() or "B"))
+    whole, _, fraction = number.partition(".")
+    scaled = int(whole + fraction) * factor
+    size, rest = divmod(scaled, 10 ** len(fraction))
+    if rest:
+        raise InvalidArgument(f"{text!r} is not a whole number of bytes")
+    return size
+
+
+def format_size(n_bytes: int) -> str:
+    """A size for people: the largest unit that it is at least one of, with up to one decimal.
+
+    >>> format_size(4 << 30), format_size(1536), format_size(0)
+    ('4 GiB', '1.5 KiB', '0 B')
+    """
+    for unit, factor in reversed(_UNITS.items()):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{n_bytes} B"
