@@ -1,12 +1,12 @@
 """Small types that every room shares: protections, memory types, fault codes, exits, array aliases."""
 
 from enum import Enum, IntEnum, IntFlag
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ExitReason", "FaultCode", "MemAttr", "Prot", "U8Array", "U64Array", "WalkKind"]
+__all__ = ["ExitReason", "FaultCode", "Handle", "MemAttr", "Prot", "U8Array", "U64Array", "WalkKind"]
 
 U64Array: TypeAlias = NDArray[np.uint64]
 U8Array: TypeAlias = NDArray[np.uint8]
@@ -52,3 +52,12 @@ class WalkKind(Enum):
     OK = "ok"
     VIOLATION = "violation"
     MISCONFIG = "misconfig"
+
+
+class Handle:
+    """A thing of this process: it can be neither copied nor pickled."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: it belongs to this process")

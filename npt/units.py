@@ -9,6 +9,7 @@ import re
 from typing import Any, SupportsIndex
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npt._types import Prot, U8Array, U64Array
 from npt.errors import AddressOverflow, BeyondSpace, InvalidArgument
@@ -27,6 +28,7 @@ __all__ = [
     "as_gpas",
     "as_into",
     "as_int",
+    "as_integers",
     "as_length",
     "as_prot",
     "as_range",
@@ -147,30 +149,30 @@ def as_prot(value: SupportsIndex, *, any_of: Prot = Prot.RWX) -> Prot:
 # -- arrays -------------------------------------------------------------------------------------------------------------
 
 
-def as_u64(values: Any, name: str) -> U64Array:
-    """A one-dimensional integer array as contiguous ``uint64``; a copy only where one is needed."""
+def as_integers(values: Any, name: str) -> NDArray[Any]:
+    """An array of integers, whatever their values; ints that no numpy integer holds come as objects."""
     array = np.asarray(values)
-    if not isinstance(values, np.ndarray) and array.dtype.kind in "fO":
-        array = _as_u64_slowly(values, array, name)
+    if not isinstance(values, np.ndarray) and array.ndim == 1 and array.dtype.kind in "fO":
+        return np.array([as_int(value, name) for value in values], dtype=object)  # numpy makes floats of [] or [2**63, 1]
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be an array of integers, not of {array.dtype}")
-    if array.ndim != 1:
-        raise InvalidArgument(f"{name} must be one-dimensional, not of shape {array.shape}")
-    if array.dtype.kind == "i" and array.size and int(array.min()) < 0:
-        raise InvalidArgument(f"{name} holds a negative number")
-    return np.require(array, dtype=np.uint64, requirements=["C", "A", "W"])  # what kernels are compiled for
+        raise TypeError(f"{name} must be an array of integers, not {type(values).__name__} of {array.dtype}")
+    return array
 
 
-def _as_u64_slowly(values: Any, array: Any, name: str) -> Any:
-    """Lists that numpy makes floats or objects of: empty ones, and ints on both sides of 2**63."""
-    if array.ndim == 1:
-        return np.array([as_address(value, name) for value in values], dtype=np.uint64)
-    raise TypeError(f"{name} must be an array of integers, not {type(values).__name__}")
+def as_u64(integers: NDArray[Any], name: str) -> U64Array:
+    """What ``as_integers`` gave, one-dimensional and of 64-bit words; a copy only where one is needed."""
+    if integers.ndim != 1:
+        raise InvalidArgument(f"{name} must be one-dimensional, not of shape {integers.shape}")
+    if integers.dtype.kind == "O":
+        return np.array([as_address(value, name) for value in integers], dtype=np.uint64)
+    if integers.dtype.kind == "i" and integers.size and int(integers.min()) < 0:
+        raise InvalidArgument(f"{name} holds a negative number, {int(integers.min())}")
+    return np.require(integers, dtype=np.uint64, requirements=["C", "A"])
 
 
-def as_gpas(gpas: Any, *, aligned: bool = False) -> U64Array:
-    """An array of byte addresses; ``aligned`` refuses those that do not start a page."""
-    array = as_u64(gpas, "gpas")
+def as_gpas(integers: NDArray[Any], *, aligned: bool = False) -> U64Array:
+    """Byte addresses, from what ``as_integers`` gave; ``aligned`` refuses those that do not start a page."""
+    array = as_u64(integers, "gpas")
     if aligned and (array & np.uint64(PAGE_MASK)).any():
         first = int(array[(array & np.uint64(PAGE_MASK)).argmax()])
         raise InvalidArgument(f"gpas holds {first:#x}, which is not page-aligned")
@@ -223,8 +225,9 @@ def parse_size(text: str) -> int:
     number, unit = match.groups()
     factor = next(f for name, f in _UNITS.items() if name[0] == (unit[:1].upper() or "B"))
     whole, _, fraction = number.partition(".")
+    scale: int = 10 ** len(fraction)
     scaled = int(whole + fraction) * factor
-    size, rest = divmod(scaled, 10 ** len(fraction))
+    size, rest = divmod(scaled, scale)
     if rest:
         raise InvalidArgument(f"{text!r} is not a whole number of bytes")
     return size

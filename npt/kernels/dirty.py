@@ -18,7 +18,7 @@ from npt._types import U64Array
 from npt.kernels.atomics import atomic_cas, atomic_clear, atomic_load, ctz, mask64, popcount
 from npt.kernels.jit import inline, kernel
 
-__all__ = ["harvest", "mark", "mark_leaves", "peek"]
+__all__ = ["harvest", "mark", "mark_leaf", "mark_leaves", "peek"]
 
 _ZERO, _ONE, _GROUP, _WORDS, _NINE = np.uint64(0), np.uint64(1), np.uint64(64), np.uint64(8), np.uint64(9)
 _ALL = np.uint64(2**64 - 1)
@@ -109,6 +109,12 @@ def mark(
                     words[word] |= _ONE << k
                     found += _ONE
     return found
+
+
+@kernel("void(u8[::1], u8, u8, u8)")
+def mark_leaf(leaves: U64Array, leaf: int, need: int, bits: int) -> None:
+    """Set bits of one entry, if it has all of ``need``."""
+    _mark_entry(leaves, np.uint64(leaf), np.uint64(need), np.uint64(bits), _ZERO)
 
 
 @kernel("void(u8[::1], u8[::1], u8, u8)")

@@ -29,7 +29,7 @@ def gather(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
         copy_bytes(pages, i * _PAGE, memory, frames[i] * _PAGE, _PAGE)
 
 
-@kernel("void(u1[::1], u8[::1], u1[::1])")
+@kernel("void(u1[::1], u8[::1], Array(u1, 1, 'C', True))")
 def scatter(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
     """Copy pages that lie side by side into frames."""
     for i in range(np.uint64(frames.size)):
@@ -47,7 +47,7 @@ def copy_out(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> Non
         skip = _ZERO
 
 
-@kernel("void(u1[::1], u8[::1], u8, u1[::1])")
+@kernel("void(u1[::1], u8[::1], u8, Array(u1, 1, 'C', True))")
 def copy_in(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> None:
     """Copy bytes into frames that follow each other in the guest, from byte ``skip`` of the first."""
     done, size, skip = _ZERO, np.uint64(text.size), np.uint64(skip)

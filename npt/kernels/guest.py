@@ -63,7 +63,8 @@ def _walk(levels: Levels, gpa: np.uint64, size: np.uint64, present: np.uint64): 
 
 
 @kernel(
-    "void(UniTuple(u8[::1], 4), u8[::1], u8[::1], u8[::1], u8, u8, b1, u8[::1], u1[::1], u8[::1], u8[::1], u8, u8, u8[::1])"
+    "void(UniTuple(u8[::1], 4), u8[::1], u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), u1[::1], "
+    "Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1])"
 )
 def access(
     levels: Levels, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: int, size: int, marking: bool,

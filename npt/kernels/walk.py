@@ -130,7 +130,7 @@ def look_up(
     return np.int64(leaf)  # type: ignore[return-value]
 
 
-@kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8[::1], u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")
+@kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")
 def look_up_many(
     levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array, size: int, need: int, deny: int, prot: int,
     install: bool, outcomes: U8Array, leaves: U64Array, pfns: U64Array,
@@ -155,7 +155,7 @@ def look_up_many(
     return bad
 
 
-@kernel("void(UniTuple(u8[::1], 4), u8[::1], u8, u8[::1])")
+@kernel("void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8, u8[::1])")
 def translate(levels: Levels, gpas: U64Array, size: int, pfns: U64Array) -> None:
     """PFNs behind addresses, NONE where not resident; nothing is installed."""
     for i in range(np.uint64(gpas.size)):

@@ -8,7 +8,7 @@ import numpy as np
 
 from npt._types import U8Array
 from npt.errors import ReservoirExhausted
-from npt.memory import host
+from npt import _host as host
 from npt.units import format_size
 
 __all__ = ["U8", "Backing"]

@@ -18,7 +18,7 @@ import numpy as np
 
 from npt._types import U64Array
 from npt.errors import ReservoirExhausted
-from npt.memory.host import available_bytes
+from npt._host import available_bytes
 from npt.units import ENTRIES, PAGE_SIZE
 
 __all__ = ["Arena"]

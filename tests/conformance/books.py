@@ -27,7 +27,7 @@ class SpaceState:
             space.generation,
             space.resident_count,
             tables_in_use(space),
-            tuple(space.table.entries(level).tobytes() for level in LEVELS),
+            tuple(space.table.entries(level).tobytes().rstrip(b"\0") for level in LEVELS),
             tuple((m.gpa, m.length, id(m.obj), m.obj.refs, m.offset, int(m.prot)) for m in space.mappings),
             tuple(reservoir.usage),
         )

@@ -16,7 +16,7 @@ import pytest
 from npt import kernels
 from npt._types import U8Array
 from npt.errors import Busy, Deadlock, InvalidArgument, NotSupported, ReservoirExhausted, StaleHandle
-from npt.memory import host
+from npt import _host as host
 from npt.memory.objects import RamObject
 from npt.memory.reservoir import Reservoir
 from npt.memory.watch import Watch

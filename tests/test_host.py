@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from npt.memory import host
+from npt import _host as host
 
 MEMINFO = "MemTotal: 1000 kB\nMemFree: 10 kB\nMemAvailable: 800 kB\n"
 

@@ -1,0 +1,1 @@
+"""The address space: mappings, exclusion, clients and what they hold, vCPUs, segments."""

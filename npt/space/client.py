@@ -1,0 +1,540 @@
+"""``VmClient``: one party that looks pages up, holds them, or runs a vCPU."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from npt import kernels
+from npt._types import FaultCode, Handle, Prot, U8Array, U64Array
+from npt.errors import Busy, Fault, Orphaned, StaleHandle
+from npt.memory.objects import VmObject
+from npt.space.core import Core
+from npt.space.exclusion import State
+from npt.space.page import NO_LEAF, VmPage, VmPages
+from npt.units import (
+    PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, as_address, as_aligned, as_flag, as_gpas, as_int, as_integers, as_prot,
+    check_overflow, page_down,
+)  # fmt: skip
+
+__all__ = ["VmClient"]
+
+_RW, _RWX = Prot.RW, Prot.RWX
+_PRESENT = 1  # bit 0 of what can be held, in both formats
+_REFERENCES_OF_A_KEPT_PAGE = 3  # the client's, the loop's, and the argument of getrefcount
+
+
+class VmClient(Handle):
+    """One party that uses a space; from ``VmSpace.client``.
+
+    A client is for one thread at a time, or shared: its calls exclude each other. Give every vCPU, device and thread one of
+    its own, so that they do not wait for each other.
+
+    Notes
+    -----
+    Source: "Exclusion" and ``struct vm_client``, vmm_vm.c 86-121 and 167-181 at 59d65d31.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._pages: set[VmPage] = set()
+        self._batches: set[VmPages] = set()
+        self.gate = core.exclusion.join(self)
+
+    def __repr__(self) -> str:
+        state = State(self.gate.state)
+        return f"<VmClient, {self._count()} pages held{', ' + state.name if state and state.name else ''}>"
+
+    # -- state ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def holds(self) -> int:
+        """How many pages are held; those of ``hold_many`` count each."""
+        self.gate.check_alive()
+        return self._count()
+
+    def _count(self) -> int:
+        return len(self._pages) + sum(len(batch) for batch in self._batches)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the space is gone; also after ``destroy``."""
+        return bool(self.gate.state & State.ORPHANED)
+
+    @property
+    def kicked(self) -> bool:
+        """Whether the vCPU was asked to leave; cleared by ``table_exit``."""
+        self.gate.check_alive()
+        return self.gate.kicked
+
+    # -- look-ups -------------------------------------------------------------------------------------------------------
+
+    def _find(self, gpa: int, prot: Prot) -> int:
+        """Leaf index of a page, made resident; or minus the fault code. The gate's lock is held."""
+        core = self.core
+        if gpa >= core.size:
+            return -FaultCode.NOMAP
+        table, format = core.table, core.format
+        leaf: int = kernels.walk.look_up(
+            table.levels, core.mappings.extents, table.words, gpa >> PAGE_SHIFT, format.need[prot], format.deny[prot], prot
+        )
+        return leaf
+
+    def _find_many(self, gpas: U64Array, prot: Prot, *, install: bool) -> tuple[U8Array, U64Array, U64Array]:
+        """Outcomes, leaf indices and PFNs; the gate's lock is held."""
+        core = self.core
+        table, format = core.table, core.format
+        outcomes, leaves = np.empty(gpas.size, np.uint8), np.empty(gpas.size, np.uint64)
+        pfns = np.empty(gpas.size, np.uint64)
+        kernels.walk.look_up_many(
+            table.levels, core.mappings.extents, table.words, gpas, core.size,
+            format.need[prot], format.deny[prot], prot, install, outcomes, leaves, pfns,
+        )  # fmt: skip
+        return outcomes, leaves, pfns
+
+    def _find_all(self, gpas: U64Array, prot: Prot, *, bytes_needed: bool) -> tuple[U64Array, U64Array]:
+        """Leaf indices and PFNs of pages, all made resident or, at the first that cannot be had, none."""
+        outcomes, leaves, pfns = self._find_many(gpas, prot, install=False)
+        if outcomes.any():
+            bad = int(outcomes.argmax())
+            raise _fault(int(gpas[bad]), prot, int(outcomes[bad]))
+        if bytes_needed:
+            self.core.frames_of(pfns)
+        self._find_many(gpas, prot, install=True)
+        return leaves, pfns
+
+    def hold(self, gpa: SupportsIndex, prot: SupportsIndex, *, defer_dirty: bool = False) -> VmPage:
+        """Hold a page, making it resident if it is not.
+
+        Parameters
+        ----------
+        gpa
+            Byte address, page-aligned.
+        prot
+            What for; READ or WRITE at least.
+        defer_dirty
+            Do not mark the page dirty at its release, unless ``mark_dirty`` was called.
+
+        Raises
+        ------
+        InvalidArgument
+            Unaligned, or a protection without READ and WRITE.
+        Orphaned
+            The space is gone.
+        Fault
+            Nothing is mapped there (``NOMAP``), or not for that (``PROT``).
+        Deadlock
+            In a callback, or on CPU in this space while it keeps look-ups out.
+
+        Notes
+        -----
+        Source: ``vmc_hold_ext()``, vmm_vm.c 1118-1156 at 59d65d31.
+        """
+        as_int(gpa, "gpa"), as_int(prot, "prot")
+        defer = as_flag(defer_dirty, "defer_dirty")
+        gate = self.gate
+        gate.check_alive()
+        gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
+        with gate.lock:
+            gate.admit()
+            leaf = self._find(gpa, prot)
+            if leaf < 0:
+                raise _fault(gpa, prot, -leaf)
+            pfn = self.core.format.pfn_of(self.core.table.cells[leaf])
+            page = VmPage(self, gpa, pfn, prot, leaf, bool(prot & Prot.WRITE) and not defer)
+            self._pages.add(page)
+        return page
+
+    def hold_many(self, gpas: Any, prot: SupportsIndex, *, defer_dirty: bool = False) -> VmPages:
+        """Hold many pages, or none if one of them cannot be held.
+
+        Parameters
+        ----------
+        gpas
+            Byte addresses, page-aligned; integer array of shape ``(n,)``.
+        prot, defer_dirty
+            As for ``hold``.
+
+        Raises
+        ------
+        InvalidArgument, Orphaned, Fault, Deadlock
+            As for ``hold``; ``Fault`` is for the first page that cannot be held.
+        """
+        as_int(prot, "prot")
+        defer = as_flag(defer_dirty, "defer_dirty")
+        integers = as_integers(gpas, "gpas")
+        self.gate.check_alive()
+        pages, prot = as_gpas(integers, aligned=True), as_prot(prot, any_of=_RW)
+        pages = pages.copy()  # the caller's array stays the caller's
+        with self.gate.lock:
+            self.gate.admit()
+            leaves, pfns = self._find_all(pages, prot, bytes_needed=False)
+            batch = VmPages(self, pages, pfns, leaves, prot, bool(prot & Prot.WRITE) and not defer)
+            self._batches.add(batch)
+        return batch
+
+    def fault(self, gpa: SupportsIndex, prot: SupportsIndex) -> None:
+        """Make a page resident, as for a vCPU that faulted on it.
+
+        Parameters
+        ----------
+        gpa
+            Byte address, anywhere in the page.
+        prot
+            The access: READ, WRITE or EXEC.
+
+        Raises
+        ------
+        Orphaned, Fault, Deadlock
+            As for ``hold``.
+
+        Notes
+        -----
+        Source: ``vmc_fault()``, vmm_vm.c 1167-1180 at 59d65d31.
+        """
+        as_int(gpa, "gpa"), as_int(prot, "prot")
+        self.gate.check_alive()
+        gpa, prot = page_down(as_address(gpa)), as_prot(prot, any_of=_RWX)
+        code = self.serve(gpa, prot)
+        if code:
+            raise _fault(gpa, prot, code)
+
+    def serve(self, gpa: int, prot: Prot) -> int:
+        """Internal: the same for checked arguments; the fault code, or 0."""
+        with self.gate.lock:
+            self.gate.admit()
+            leaf = self._find(gpa, prot)
+            self.gate.faults += 1
+        return max(-leaf, 0)
+
+    def fault_many(self, gpas: Any, prot: SupportsIndex) -> U8Array:
+        """Make many pages resident, each by itself.
+
+        Parameters
+        ----------
+        gpas
+            Byte addresses, anywhere in the pages; integer array of shape ``(n,)``.
+        prot
+            The access: READ, WRITE or EXEC.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(n,)``: 0 where the page is resident now, else a ``FaultCode``.
+
+        Raises
+        ------
+        Orphaned, Deadlock
+            As for ``hold``.
+        """
+        as_int(prot, "prot")
+        integers = as_integers(gpas, "gpas")
+        self.gate.check_alive()
+        pages, prot = as_gpas(integers), as_prot(prot, any_of=_RWX)
+        with self.gate.lock:
+            self.gate.admit()
+            outcomes, _, _ = self._find_many(pages, prot, install=True)
+            self.gate.faults += pages.size
+        return outcomes
+
+    # -- bytes ----------------------------------------------------------------------------------------------------------
+
+    def read(self, gpa: SupportsIndex, n: SupportsIndex) -> bytes:
+        """Copy bytes out of the guest, across pages.
+
+        Parameters
+        ----------
+        gpa
+            Byte address.
+        n
+            How many bytes; may be 0.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, Orphaned, Fault, Deadlock
+            As for ``hold``.
+        NotSupported
+            A page is MMIO, or the reservoir is unbacked.
+        """
+        as_int(gpa, "gpa"), as_int(n, "n")
+        self.gate.check_alive()
+        gpa, n = _as_bytes_range(gpa, n)
+        text = np.empty(n, np.uint8)
+        with self.gate.lock:
+            self.gate.admit()
+            frames, _ = self._frames(gpa, n, Prot.READ)
+            kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
+        return text.tobytes()
+
+    def write(self, gpa: SupportsIndex, data: Any) -> None:
+        """Copy bytes into the guest, across pages; all pages are found before the first byte is written.
+
+        Parameters
+        ----------
+        gpa
+            Byte address.
+        data
+            Anything that has bytes; may be empty.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, Orphaned, Fault, Deadlock
+            As for ``hold``.
+        NotSupported
+            A page is MMIO, or the reservoir is unbacked.
+        """
+        as_int(gpa, "gpa")
+        source = as_bytes(data)
+        self.gate.check_alive()
+        gpa, _ = _as_bytes_range(gpa, source.size)
+        core = self.core
+        if np.may_share_memory(source, core.memory):
+            source = source.copy()
+        with self.gate.lock:
+            self.gate.admit()
+            frames, leaves = self._frames(gpa, source.size, Prot.WRITE)
+            try:
+                kernels.frames.copy_in(core.memory, frames, gpa & PAGE_MASK, source)
+            finally:
+                self._mark(leaves)
+
+    def _frames(self, gpa: int, n: int, prot: Prot) -> tuple[U64Array, U64Array]:
+        """Frames and leaves of the pages of a byte range; the gate's lock is held."""
+        first = page_down(gpa)
+        n_pages = -(-(gpa + n - first) // PAGE_SIZE) if n else 0
+        pages = np.uint64(first) + np.arange(n_pages, dtype=np.uint64) * np.uint64(PAGE_SIZE)
+        leaves, pfns = self._find_all(pages, prot, bytes_needed=True)
+        return self.core.frames_of(pfns), leaves
+
+    def _mark(self, leaves: U64Array) -> None:
+        core = self.core
+        if core.tracking and leaves.size:
+            kernels.dirty.mark_leaves(core.table.levels[0], leaves, _PRESENT, core.dirty_bits)
+
+    # -- releases -------------------------------------------------------------------------------------------------------
+
+    def end_pages(self, pages: list[VmPage]) -> int:
+        """Internal: release pages; return how many were unmapped meanwhile."""
+        dropped: list[VmObject] = []
+        try:
+            with self.gate.lock:
+                self._check_own()
+                for page in pages:
+                    page._holder()
+                    self._end(page, dropped)
+        finally:
+            for obj in dropped:
+                obj.drop()
+        return len(dropped)
+
+    def _end(self, page: VmPage, dropped: list[VmObject]) -> None:
+        core = self.core
+        if page._writes and page._leaf != NO_LEAF and core.tracking:
+            bits = core.dirty_bits
+            if core.table.cells[page._leaf] & bits != bits:
+                kernels.dirty.mark_leaf(core.table.levels[0], page._leaf, _PRESENT, bits)
+        if page._views:
+            for view in page.living_views():
+                assert core.reservoir is not None  # it made the view
+                core.reservoir.watch(core.frame_of(page._pfn), view)
+        if page._next is not None or page._before is not None:
+            page.unchain()
+        page._client = None
+        self._pages.discard(page)
+        if page._object is not None:
+            dropped.append(page._object)
+
+    def end_batch(self, batch: VmPages) -> int:
+        """Internal: release a batch; return how many of its pages were unmapped meanwhile."""
+        with self.gate.lock:
+            self._check_own()
+            batch._holder()
+            self._mark(batch.written_leaves())
+            batch.let_go()
+            self._batches.discard(batch)
+        for obj, n in batch.references:
+            obj.drop(n)
+        return batch.n_unmapped()
+
+    def release_all(self) -> int:
+        """Release every page that this client holds.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        self.gate.check_alive()
+        released = self._count()
+        for batch in tuple(self._batches):
+            batch.release()
+        self.end_pages(list(self._pages))
+        return released
+
+    def n_dropped(self) -> int:
+        """Internal: held pages that nobody but this client knows of any more."""
+        kept: list[Any] = [*self._batches, *self._pages]
+        n_dropped = 0
+        while kept:
+            claim = kept.pop()
+            if sys.getrefcount(claim) <= _REFERENCES_OF_A_KEPT_PAGE:
+                n_dropped += len(claim) if isinstance(claim, VmPages) else 1
+        return n_dropped
+
+    def forget(self, gpa: int, length: int, obj: VmObject) -> None:
+        """Internal: a range is being unmapped; its holds keep their pages by references to the object instead.
+
+        Notes
+        -----
+        Source: ``vmc_space_unmap()``, vmm_vm.c 1028-1068 at 59d65d31, whose loop never ended (line 1048).
+        """
+        with self.gate.lock:
+            for page in self._pages:
+                if gpa <= page._gpa < gpa + length and page._object is None:
+                    obj.acquire()
+                    page._object = obj
+                    page._leaf = NO_LEAF
+            for batch in self._batches:
+                batch.forget(gpa, length, obj)
+
+    # -- vCPU -----------------------------------------------------------------------------------------------------------
+
+    def table_enter(self) -> int:
+        """A vCPU begins to use the tables.
+
+        Returns
+        -------
+        int
+            The generation; cached translations of another one must be flushed.
+
+        Raises
+        ------
+        Orphaned
+            The space is gone or being closed.
+        Busy
+            One is inside already.
+
+        Notes
+        -----
+        Source: ``vmc_table_enter()``, vmm_vm.c 907-926 at 59d65d31, which reads the generation too early (line 920).
+        """
+        return self.gate.enter()
+
+    def table_exit(self) -> None:
+        """The vCPU does not use the tables any more.
+
+        Raises
+        ------
+        InvalidArgument
+            None was inside.
+
+        Notes
+        -----
+        Source: ``vmc_table_exit()``, vmm_vm.c 933-946 at 59d65d31.
+        """
+        self.gate.leave()
+
+    # -- callbacks, clones, the end -------------------------------------------------------------------------------------
+
+    def on_invalidate(self, callback: Callable[[int, int], object] | None) -> None:
+        """Have a function called with ``(gpa, length)`` whenever cached views of a range become stale.
+
+        Parameters
+        ----------
+        callback
+            Or None, for no more calls: once this returns, the old one does not run any more. It may release pages and read
+            the space; all else raises ``Deadlock`` in it.
+
+        Raises
+        ------
+        Orphaned, Deadlock
+            As for ``hold``.
+
+        Notes
+        -----
+        Source: ``vmc_set_inval_cb()``, vmm_vm.c 1199-1212 at 59d65d31.
+        """
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        self.gate.check_alive()
+        with self.gate.lock:
+            self.gate.admit()
+            self.gate.callback = callback
+
+    def clone(self) -> "VmClient":
+        """Another client of the same space, with neither holds nor callback.
+
+        Raises
+        ------
+        Orphaned
+            The space is gone or being closed.
+        Deadlock
+            In a callback.
+
+        Notes
+        -----
+        Source: ``vmc_clone()``, vmm_vm.c 1187-1193 at 59d65d31.
+        """
+        self.gate.refuse()
+        try:
+            return VmClient(self.core)
+        except StaleHandle:
+            raise Orphaned("the space of this client is gone") from None
+
+    def destroy(self) -> None:
+        """End the client. Does nothing the second time.
+
+        Raises
+        ------
+        Busy
+            It holds pages, or a vCPU is inside.
+        Deadlock
+            In a callback.
+
+        Notes
+        -----
+        Source: ``vmc_destroy()``, vmm_vm.c 1221-1266 at 59d65d31.
+        """
+        gate = self.gate
+        if gate.state & State.DESTROY:
+            return
+        self._check_own()
+        if not gate.state & State.ORPHANED:
+            gate.exclusion.check_may_change()
+        with gate.lock:
+            if gate.state & State.DESTROY:
+                return
+            if self._pages or self._batches:
+                raise Busy(f"the client holds {self._count()} pages; release them first")
+            if gate.state & State.ON_CPU:
+                raise Busy("a vCPU is inside through this client; it must exit first")
+            gate.state |= State.DESTROY
+            gate.callback = None
+            gate.changed.notify_all()
+        if not gate.state & State.ORPHANED:
+            gate.exclusion.part(gate)
+
+    def _check_own(self) -> None:
+        if self.gate.state & State.FOREIGN:
+            raise StaleHandle("the space belongs to the process that made it; a forked child may only look")
+
+
+def _fault(gpa: int, prot: Prot, code: int) -> Fault:
+    why = "nothing is mapped there" if code == FaultCode.NOMAP else "the mapping forbids it"
+    return Fault(f"{prot.name} of the page at {gpa:#x}: {why}", FaultCode(code))
+
+
+def _as_bytes_range(gpa: SupportsIndex, n: SupportsIndex) -> tuple[int, int]:
+    gpa, n = as_address(gpa), as_address(n, "n")
+    check_overflow(gpa, n)
+    return gpa, n
+
+
+def as_bytes(data: Any) -> U8Array:
+    """The bytes of anything that has some, without a copy where they are contiguous."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"data must be bytes-like, not {type(data).__name__}") from None
+    return np.frombuffer(view if view.c_contiguous else view.tobytes(), np.uint8)

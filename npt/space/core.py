@@ -1,0 +1,101 @@
+"""What a space, its clients and its vCPUs share."""
+
+import numpy as np
+
+from npt._types import Handle, U8Array, U64Array
+from npt.errors import InvalidArgument, NotSupported, StaleHandle
+from npt.formats.base import PteFormat
+from npt.memory.objects import MmioObject, RamObject, VmObject
+from npt.memory.reservoir import Reservoir
+from npt.space.exclusion import Exclusion
+from npt.space.mappings import Mappings
+from npt.table.tree import PageTable
+from npt.units import PAGE_SHIFT
+
+__all__ = ["Core"]
+
+_NO_BYTES = np.empty(0, np.uint8)
+_NO_WORDS = np.empty(0, np.uint64)
+
+
+class Core(Handle):
+    """The state of one address space.
+
+    Attributes
+    ----------
+    tracking : bool
+        Dirty tracking is on. Changes under HOLD only.
+    memory, words : numpy.ndarray
+        The reservoir's bytes, as ``uint8`` and as ``uint64``; empty where there are none.
+    """
+
+    def __init__(self, size: int, format: PteFormat, reservoir: Reservoir | None, kick_timeout: float) -> None:
+        self.size = size
+        self.format = format
+        self.table = PageTable(format, size)
+        self.mappings = Mappings(format)
+        self.exclusion = Exclusion(kick_timeout)
+        self.tracking = False
+        self.destroyed = False
+        self.reservoir: Reservoir | None = None
+        self.memory: U8Array = _NO_BYTES
+        self.words: U64Array = _NO_WORDS
+        self.base_pfn = 0
+        self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
+        if reservoir is not None:
+            self._adopt(reservoir)
+
+    def check_alive(self) -> None:
+        """Refuse a space that was destroyed."""
+        if self.destroyed:
+            raise StaleHandle("the space was destroyed")
+
+    # -- host memory ----------------------------------------------------------------------------------------------------
+
+    def _adopt(self, reservoir: Reservoir) -> None:
+        self.memory, self.words, self.base_pfn = reservoir.memory, reservoir.words, reservoir.base_pfn
+        self.reservoir = reservoir
+
+    def check_host(self, obj: VmObject) -> None:
+        """Refuse an object whose frames cannot be told from others' here: another reservoir's, or MMIO over RAM."""
+        if isinstance(obj, RamObject):
+            if self.reservoir is None:
+                for mapping in self.mappings.all():
+                    self._check_apart(mapping.obj, obj.reservoir)
+            elif obj.reservoir is not self.reservoir:
+                raise InvalidArgument("the object is from another reservoir than the space's")
+        elif self.reservoir is not None:
+            self._check_apart(obj, self.reservoir)
+
+    @staticmethod
+    def _check_apart(obj: VmObject, reservoir: Reservoir) -> None:
+        first, n_pages = obj.pfn_at(0), obj.length >> PAGE_SHIFT
+        if isinstance(obj, MmioObject) and first < reservoir.base_pfn + (reservoir.limit >> PAGE_SHIFT):
+            if first + n_pages > reservoir.base_pfn:
+                raise InvalidArgument(f"MMIO frames {first:#x} + {n_pages:#x} overlap the reservoir's RAM")
+
+    def take_in(self, obj: VmObject) -> None:
+        """Adopt the reservoir of the first RAM that is mapped."""
+        if self.reservoir is None and isinstance(obj, RamObject):
+            self._adopt(obj.reservoir)
+
+    def frame_of(self, pfn: int) -> int:
+        """Frame of the reservoir that a PFN is.
+
+        Raises
+        ------
+        NotSupported
+            The page has no bytes: MMIO, or an unbacked reservoir.
+        """
+        frame = pfn - self.base_pfn
+        if not 0 <= frame < self.memory.size >> PAGE_SHIFT:
+            raise NotSupported(f"the page at pfn {pfn:#x} has no bytes here: it is MMIO, or its reservoir is unbacked")
+        return frame
+
+    def frames_of(self, pfns: U64Array) -> U64Array:
+        """The same for many."""
+        frames = pfns - np.uint64(self.base_pfn)  # below the base wraps to huge: refused as well
+        outside = frames >= np.uint64(self.memory.size >> PAGE_SHIFT)
+        if outside.any():
+            self.frame_of(int(pfns[outside.argmax()]))
+        return frames

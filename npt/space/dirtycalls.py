@@ -1,0 +1,285 @@
+"""The dirty calls of a space: what was written, read and cleared, put back.
+
+Theory of operation
+-------------------
+A harvest destroys information: whoever clears bits owns them until they are handed over. So everything between the clearing
+and the return is guarded: if a kick times out, a callback raises or an interrupt comes, the bits are put back.
+
+A harvest clears first and shoots down afterwards. A vCPU that still writes through a stale translation does so before the
+kick is over, and the caller copies pages only after the harvest has returned: such a write is in the copy.
+"""
+
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from npt._types import Handle, U8Array, U64Array
+from npt.errors import TrackingDisabled
+from npt.space.core import Core
+from npt.table.tree import NO_SELECTION, Window
+from npt.units import PAGE_SHIFT, as_flag, as_int, as_into, as_range, as_select, check_inside
+
+__all__ = ["DirtyCalls"]
+
+
+class DirtyCalls(Handle):
+    """The part of ``VmSpace`` that is about marks."""
+
+    _core: Core
+
+    # -- tracking on and off --------------------------------------------------------------------------------------------
+
+    @property
+    def tracking(self) -> bool:
+        """Whether the space keeps a dirty log."""
+        self._core.check_alive()
+        return self._core.tracking
+
+    def set_tracking(self, enabled: bool) -> None:
+        """Turn dirty tracking on or off; D bits stay as they are.
+
+        Does nothing if that is how it is. Else raises the generation, kicks vCPUs, and calls back over the whole space.
+
+        Raises
+        ------
+        Deadlock
+            In a callback, or this thread is on CPU in the space.
+        KickTimeout
+            A vCPU did not leave; tracking is as before, the generation stays raised.
+        """
+        enabled = as_flag(enabled, "enabled")
+        core, exclusion = self._core, self._core.exclusion
+        core.check_alive()
+        if exclusion.in_callback and core.tracking == enabled:
+            return
+        with exclusion.changing():
+            core.check_alive()
+            if core.tracking == enabled:
+                return
+            exclusion.check_off_cpu()
+            with exclusion.hold():
+                core.tracking = enabled
+                exclusion.raise_epoch(generation=True)
+                try:
+                    exclusion.kick()
+                except BaseException:
+                    core.tracking = not enabled
+                    raise
+                exclusion.call_back(0, core.size)
+
+    # -- the calls ------------------------------------------------------------------------------------------------------
+
+    def track_dirty(self, gpa: SupportsIndex, length: SupportsIndex, *, into: U8Array | None = None) -> U8Array:
+        """Read and clear the dirty bits of a range.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space; holes are clean.
+        into
+            Bitmap to OR the result into; ``uint8``, shape ``(>= ceil(n_pages / 8),)``. Untouched on failure.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(ceil(n_pages / 8),)``; bit k of byte j is page ``8 * j + k`` of the range. With ``into``,
+            that array.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace
+            Unaligned, empty, reaching 2**64 or past the end; ``into`` short, strided, read-only or the engine's own.
+        TrackingDisabled
+            Tracking is off.
+        Deadlock
+            In a callback, or this thread is on CPU in the space.
+        KickTimeout
+            A vCPU did not leave; the bits were put back, the generation stays raised.
+
+        See Also
+        --------
+        peek_dirty : the same without clearing.
+        set_dirty : put bits back, after a migration that failed.
+
+        Notes
+        -----
+        Raises the generation and calls back, always. Copy pages only after this returns: what a vCPU wrote through a stale
+        translation is then in your copy.
+        Source: ``vmspace_track_dirty()``, vmm_vm.c 299-339 at 59d65d31.
+        """
+        gpa, length = self._check(gpa, length, into=into)
+        core = self._core
+        self._check_tracking()
+        found = self._harvest(gpa, length, NO_SELECTION, core.format.masks.dirty)
+        if into is None:
+            return found
+        np.bitwise_or(into[: found.size], found, out=into[: found.size])
+        return into
+
+    def peek_dirty(self, gpa: SupportsIndex, length: SupportsIndex, *, select: U8Array | None = None) -> U8Array:
+        """Read the dirty bits of a range; nothing changes.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space.
+        select
+            Bitmap of the pages to look at, others read 0; ``uint8``, at least ``ceil(n_pages / 8)`` bytes.
+
+        Returns
+        -------
+        numpy.ndarray
+            As from ``track_dirty``.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace, TrackingDisabled
+            As for ``track_dirty``.
+        """
+        gpa, length = self._check(gpa, length, select=select)
+        core = self._core
+        self._check_tracking()
+        window = Window(gpa, length)
+        with core.exclusion.reading():
+            self._check_tracking()
+            return core.table.peek(window, _selection(window, select), core.format.masks.dirty)
+
+    def reset_dirty(self, gpa: SupportsIndex, length: SupportsIndex, *, select: U8Array | None = None) -> U8Array:
+        """Read and clear the dirty bits of selected pages only.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space.
+        select
+            Bitmap of the pages to harvest; ``uint8``, at least ``ceil(n_pages / 8)`` bytes. None is all.
+
+        Returns
+        -------
+        numpy.ndarray
+            As from ``track_dirty``: the bits that were cleared.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace, TrackingDisabled, Deadlock, KickTimeout
+            As for ``track_dirty``.
+        """
+        gpa, length = self._check(gpa, length, select=select)
+        self._check_tracking()
+        return self._harvest(gpa, length, _selection(Window(gpa, length), select), self._core.format.masks.dirty)
+
+    def set_dirty(self, gpa: SupportsIndex, length: SupportsIndex, *, select: U8Array | None = None) -> U8Array:
+        """Mark pages dirty: put back what was harvested and not used.
+
+        Writable pages are made resident first; read-only ones are passed over. The generation stays.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space.
+        select
+            Bitmap of the pages to mark; ``uint8``, at least ``ceil(n_pages / 8)`` bytes. None is all.
+
+        Returns
+        -------
+        numpy.ndarray
+            As from ``track_dirty``: the pages that became dirty by this.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace, TrackingDisabled
+            As for ``track_dirty``.
+        Deadlock
+            In a callback.
+        """
+        gpa, length = self._check(gpa, length, select=select)
+        core, masks = self._core, self._core.format.masks
+        self._check_tracking()
+        window = Window(gpa, length)
+        selection = _selection(window, select)
+        with core.exclusion.changing():
+            core.check_alive()
+            self._check_tracking()
+            core.table.populate_selected(core.mappings.extents, window, selection)
+            return core.table.mark(window, selection, masks.write, core.dirty_bits, masks.dirty)
+
+    def accessed(self, gpa: SupportsIndex, length: SupportsIndex, *, clear: bool = False) -> U8Array:
+        """Read the accessed bits of a range; with ``clear``, clear them as a harvest does.
+
+        Works with tracking off, too; EPT hardware sets A only while tracking is on.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space.
+        clear
+            Clear what is read; raises the generation and calls back, always.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(ceil(n_pages / 8),)``; bit k of byte j is page ``8 * j + k`` of the range.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace, Deadlock, KickTimeout
+            As for ``track_dirty``.
+        """
+        as_int(gpa, "gpa"), as_int(length, "length")
+        clear = as_flag(clear, "clear")
+        gpa, length = self._check(gpa, length)
+        core, mark = self._core, self._core.format.masks.accessed
+        if clear:
+            return self._harvest(gpa, length, NO_SELECTION, mark)
+        with core.exclusion.reading():
+            core.check_alive()
+            return core.table.peek(Window(gpa, length), NO_SELECTION, mark)
+
+    # -- how ------------------------------------------------------------------------------------------------------------
+
+    def _check(self, gpa: Any, length: Any, *, select: Any = None, into: Any = None) -> tuple[int, int]:
+        """Types, stale handle, range, bitmap, end of space: in this order."""
+        as_int(gpa, "gpa"), as_int(length, "length")
+        for bitmap in (select, into):
+            if bitmap is not None:
+                as_select(bitmap, 0)
+        self._core.check_alive()
+        gpa, length = as_range(gpa, length)
+        if select is not None:
+            as_select(select, length >> PAGE_SHIFT)
+        if into is not None:
+            as_into(into, length >> PAGE_SHIFT, self._core.memory, *self._core.table.levels)
+        check_inside(gpa, length, self._core.size)
+        return gpa, length
+
+    def _check_tracking(self) -> None:
+        self._core.check_alive()
+        if not self._core.tracking:
+            raise TrackingDisabled("dirty tracking is off; turn it on with set_tracking(True)")
+
+    def _harvest(self, gpa: int, length: int, select: U64Array, mark: np.uint64) -> U8Array:
+        """Move marks into a bitmap and shoot down; put them back if anything fails."""
+        core, exclusion = self._core, self._core.exclusion
+        window = Window(gpa, length)
+        words = window.words()
+        exclusion.check_may_change()
+        with exclusion.changing():
+            core.check_alive()
+            if mark == core.format.masks.dirty:
+                self._check_tracking()
+            exclusion.check_off_cpu()
+            try:
+                core.table.harvest(window, select, mark, words)
+                with exclusion.hold():
+                    exclusion.raise_epoch(generation=True)
+                    exclusion.kick()
+                    exclusion.call_back(gpa, length)
+            except BaseException:
+                core.table.mark(window, words, np.uint64(1), int(mark), mark)  # bit 0: present, in both
+                raise
+        return window.bitmap(words)
+
+
+def _selection(window: Window, select: U8Array | None) -> U64Array:
+    return NO_SELECTION if select is None else window.selection(select)
+

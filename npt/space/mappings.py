@@ -1,0 +1,122 @@
+"""Ordered, disjoint mappings, and the extents that kernels look them up by."""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+import numpy as np
+
+from npt._types import Prot, U64Array
+from npt.errors import NoSuchMapping, Overlap
+from npt.formats.base import PteFormat
+from npt.memory.objects import VmObject
+from npt.table.tree import NO_EXTENTS
+from npt.units import PAGE_SHIFT
+
+__all__ = ["Mapping", "Mappings"]
+
+
+class Mapping(NamedTuple):
+    """A stretch of an object as the guest sees it; all in bytes."""
+
+    gpa: int
+    length: int
+    obj: VmObject
+    offset: int
+    prot: Prot
+
+    def __repr__(self) -> str:
+        return f"<Mapping {self.gpa:#x} + {self.length:#x} {self.prot.name}, {self.obj!r} + {self.offset:#x}>"
+
+
+class Mappings:
+    """The mappings of a space, by address.
+
+    Attributes
+    ----------
+    extents : numpy.ndarray
+        ``uint64``, shape ``(n, 4)``: first page, page after the last, leaf entry of the first page, protection; one row for
+        each stretch that is contiguous in guest and host, by page. A change makes a new array, so that who has one keeps
+        a whole one.
+    """
+
+    def __init__(self, format: PteFormat) -> None:
+        self._format = format
+        self._gpas: list[int] = []
+        self._mappings: list[Mapping] = []
+        self.extents: U64Array = NO_EXTENTS
+
+    def __len__(self) -> int:
+        return len(self._mappings)
+
+    def all(self) -> tuple[Mapping, ...]:
+        """All mappings, by address."""
+        return tuple(self._mappings)
+
+    def check_gap(self, gpa: int, length: int) -> None:
+        """Refuse a range that is not free.
+
+        Raises
+        ------
+        Overlap
+            Some of it is mapped.
+        """
+        after = bisect_right(self._gpas, gpa)
+        for mapping in self._mappings[max(after - 1, 0) : after + 1]:
+            if mapping.gpa < gpa + length and gpa < mapping.gpa + mapping.length:
+                raise Overlap(f"{gpa:#x} + {length:#x} overlaps the mapping {mapping.gpa:#x} + {mapping.length:#x}")
+
+    def around(self, gpa: int, length: int) -> Mapping:
+        """The mapping that a range lies in, whole.
+
+        Raises
+        ------
+        NoSuchMapping
+            There is none.
+        """
+        at = bisect_right(self._gpas, gpa) - 1
+        if at >= 0 and gpa + length <= self._mappings[at].gpa + self._mappings[at].length:
+            return self._mappings[at]
+        raise NoSuchMapping(f"{gpa:#x} + {length:#x} is not inside one mapping")
+
+    def exact(self, gpa: int, length: int) -> Mapping:
+        """The mapping that is this range.
+
+        Raises
+        ------
+        NoSuchMapping
+            There is none.
+        """
+        at = bisect_right(self._gpas, gpa) - 1
+        if at >= 0 and (self._mappings[at].gpa, self._mappings[at].length) == (gpa, length):
+            return self._mappings[at]
+        raise NoSuchMapping(f"{gpa:#x} + {length:#x} is not exactly one mapping")
+
+    def insert(self, mapping: Mapping) -> None:
+        """Add a mapping where there is a gap."""
+        rows = self._rows(mapping)
+        at = int(np.searchsorted(self.extents[:, 0], rows[0, 0]))
+        extents = np.concatenate((self.extents[:at], rows, self.extents[at:]))
+        place = bisect_right(self._gpas, mapping.gpa)
+        self._gpas.insert(place, mapping.gpa)
+        self._mappings.insert(place, mapping)
+        self.extents = extents
+
+    def remove(self, mapping: Mapping) -> None:
+        """Take a mapping out."""
+        first = mapping.gpa >> PAGE_SHIFT
+        end = first + (mapping.length >> PAGE_SHIFT)
+        outside = (self.extents[:, 0] < np.uint64(first)) | (self.extents[:, 0] >= np.uint64(end))
+        self.extents = self.extents[outside]
+        place = bisect_right(self._gpas, mapping.gpa) - 1
+        del self._gpas[place], self._mappings[place]
+
+    def _rows(self, mapping: Mapping) -> U64Array:
+        runs = mapping.obj.runs(mapping.offset, mapping.length)
+        ends = np.uint64(mapping.gpa >> PAGE_SHIFT) + np.cumsum(runs[:, 1], dtype=np.uint64)
+        bits = np.uint64(self._format.leaf_bits(mapping.prot, mapping.obj.attr))
+        rows = np.empty((len(runs), 4), np.uint64)
+        rows[:, 0] = ends - runs[:, 1]
+        rows[:, 1] = ends
+        rows[:, 2] = runs[:, 0] << np.uint64(PAGE_SHIFT) | bits
+        rows[:, 3] = np.uint64(mapping.prot)
+        return rows

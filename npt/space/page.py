@@ -1,0 +1,423 @@
+"""``VmPage`` and ``VmPages``: claims on resident pages, one and many."""
+
+import weakref
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from npt import kernels
+from npt._types import Handle, Prot, U8Array, U64Array
+from npt.errors import AccessDenied, Busy, InvalidArgument, StaleHandle
+from npt.memory.objects import VmObject
+from npt.units import PAGE_SIZE, as_select
+
+if TYPE_CHECKING:
+    from npt.space.client import VmClient
+
+__all__ = ["NO_LEAF", "VmPage", "VmPages"]
+
+NO_LEAF = 2**64 - 1
+_NO_LEAF = np.uint64(NO_LEAF)
+_MANY_VIEWS = 16
+
+
+class VmPage(Handle):
+    """A client's claim on one resident page; from ``VmClient.hold``.
+
+    The page stays readable and writable until its release, even when it is unmapped or the space destroyed meanwhile. What
+    was written is in the dirty log from the release on.
+
+    Notes
+    -----
+    Source: ``struct vm_page``, vmm_vm.c 202-212 at 59d65d31.
+    """
+
+    __slots__ = ("__weakref__", "_before", "_client", "_gpa", "_leaf", "_next", "_object", "_pfn", "_prot", "_views", "_writes")
+
+    def __init__(self, client: "VmClient", gpa: int, pfn: int, prot: Prot, leaf: int, writes: bool) -> None:
+        self._client: VmClient | None = client  # None when released
+        self._gpa = gpa
+        self._pfn = pfn
+        self._prot = prot
+        self._leaf = leaf  # flat index of the entry; NO_LEAF once unmapped
+        self._writes = writes  # dirty at release
+        self._object: VmObject | None = None  # referenced since the page was unmapped
+        self._next: VmPage | None = None
+        self._before: VmPage | None = None
+        self._views: list[weakref.ref[U8Array]] = []
+
+    def __repr__(self) -> str:
+        state = "released" if self._client is None else "unmapped" if self._object is not None else "held"
+        return f"<VmPage {self._gpa:#x} {self._prot.name}, pfn {self._pfn:#x}, {state}>"
+
+    def _holder(self) -> "VmClient":
+        if self._client is None:
+            raise StaleHandle(f"the page at {self._gpa:#x} was released")
+        return self._client
+
+    @property
+    def gpa(self) -> int:
+        """Guest-physical byte address of the page; also after its release."""
+        return self._gpa
+
+    @property
+    def pfn(self) -> int:
+        """Host frame number."""
+        self._holder()
+        return self._pfn
+
+    @property
+    def prot(self) -> Prot:
+        """What it was held for."""
+        self._holder()
+        return self._prot
+
+    @property
+    def next(self) -> "VmPage | None":
+        """The page chained to this one."""
+        self._holder()
+        return self._next
+
+    # -- bytes ----------------------------------------------------------------------------------------------------------
+
+    def readable(self) -> U8Array:
+        """The page's bytes, read-only.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(4096,)``; guest memory itself, not a copy. It may be kept beyond the release: the frame is
+            then kept from reuse until the last view of it is gone.
+
+        Raises
+        ------
+        StaleHandle
+            The page was released.
+        AccessDenied
+            It was not held for reading.
+        NotSupported
+            It is MMIO, or its reservoir is unbacked.
+
+        Notes
+        -----
+        Source: ``vmp_get_readable()``, vmm_vm.c 1283-1289 at 59d65d31.
+        """
+        return self._view(Prot.READ, writable=False)
+
+    def writable(self) -> U8Array:
+        """The page's bytes, to be written; otherwise as ``readable``.
+
+        Raises
+        ------
+        StaleHandle
+            The page was released.
+        AccessDenied
+            It was not held for writing.
+        NotSupported
+            It is MMIO, or its reservoir is unbacked.
+
+        Notes
+        -----
+        Source: ``vmp_get_writable()``, vmm_vm.c 1297-1303 at 59d65d31.
+        """
+        return self._view(Prot.WRITE, writable=True)
+
+    def _view(self, need: Prot, *, writable: bool) -> U8Array:
+        core = self._holder().core
+        if not self._prot & need:
+            raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {need.name}")
+        frame = core.frame_of(self._pfn)
+        assert core.reservoir is not None  # frame_of found bytes
+        view = core.reservoir.view(frame, writable=writable)
+        if len(self._views) >= _MANY_VIEWS:
+            self._views = [ref for ref in self._views if ref() is not None]
+        self._views.append(weakref.ref(view))
+        return view
+
+    def living_views(self) -> list[U8Array]:
+        """Internal: views that are still in somebody's hands."""
+        return [view for view in (ref() for ref in self._views) if view is not None]
+
+    def mark_dirty(self) -> None:
+        """Take ``defer_dirty`` back: the page will be dirty from its release on.
+
+        Raises
+        ------
+        StaleHandle
+            The page was released.
+        AccessDenied
+            It was not held for writing.
+
+        Notes
+        -----
+        Source: ``vmp_mark_dirty()``, vmm_vm.c 1318-1324 at 59d65d31.
+        """
+        self._holder()
+        if not self._prot & Prot.WRITE:
+            raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for WRITE")
+        self._writes = True
+
+    # -- chains ---------------------------------------------------------------------------------------------------------
+
+    def chain(self, page: "VmPage") -> None:
+        """Put a page behind this one, so that ``release_chain`` releases both.
+
+        Raises
+        ------
+        StaleHandle
+            Either was released.
+        InvalidArgument
+            The page is another client's, or the chain would be a ring.
+        Busy
+            This page has a next one already, or the other one a page before it.
+
+        Notes
+        -----
+        Source: ``vmp_chain()``, vmm_vm.c 1329-1335 at 59d65d31.
+        """
+        if not isinstance(page, VmPage):
+            raise TypeError(f"page must be a VmPage, not {type(page).__name__}")
+        client = self._holder()
+        if page._holder() is not client:
+            raise InvalidArgument("the page was held through another client")
+        with client.gate.lock:
+            last: VmPage | None = page
+            while last is not None:
+                if last is self:
+                    raise InvalidArgument(f"chaining {page._gpa:#x} to {self._gpa:#x} would make a ring")
+                last = last._next
+            if self._next is not None or page._before is not None:
+                raise Busy(f"a page can be chained once; {self._gpa:#x} to {page._gpa:#x} would be the second time")
+            self._next, page._before = page, self
+
+    def unchain(self) -> None:
+        """Internal: leave the chain; the pages on either side close up."""
+        if self._before is not None:
+            self._before._next = self._next
+        if self._next is not None:
+            self._next._before = self._before
+        self._next = self._before = None
+
+    # -- the end --------------------------------------------------------------------------------------------------------
+
+    def release(self) -> bool:
+        """Give the page up.
+
+        Returns
+        -------
+        bool
+            Whether it was unmapped meanwhile.
+
+        Raises
+        ------
+        StaleHandle
+            It was released before.
+
+        Notes
+        -----
+        Sets D and A if the page was held for writing, not deferred, tracking is on and it is still mapped.
+        Source: ``vmp_release()``, vmm_vm.c 1385-1396 at 59d65d31.
+        """
+        return self._holder().end_pages([self]) > 0
+
+    def release_chain(self) -> bool:
+        """Give up this page and all that are chained behind it.
+
+        Returns
+        -------
+        bool
+            Whether any was unmapped meanwhile.
+
+        Raises
+        ------
+        StaleHandle
+            This page was released before.
+
+        Notes
+        -----
+        Source: ``vmp_release_chain()``, vmm_vm.c 1405-1427 at 59d65d31.
+        """
+        client = self._holder()
+        pages: list[VmPage] = []
+        page: VmPage | None = self
+        while page is not None:
+            pages.append(page)
+            page = page._next
+        return client.end_pages(pages) > 0
+
+    def __enter__(self) -> Self:
+        self._holder()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._client is not None:
+            self.release()
+
+
+class VmPages(Handle):
+    """A client's claim on many resident pages; from ``VmClient.hold_many``.
+
+    Attributes
+    ----------
+    leaves : numpy.ndarray
+        Internal: flat index of each page's entry, or ``NO_LEAF`` once unmapped.
+    """
+
+    def __init__(self, client: "VmClient", gpas: U64Array, pfns: U64Array, leaves: U64Array, prot: Prot, writes: bool) -> None:
+        self._client: VmClient | None = client
+        self._gpas, self._pfns, self.leaves = gpas, pfns, leaves
+        self._gpas.flags.writeable = self._pfns.flags.writeable = False
+        self.prot = prot
+        self._writes = np.full(gpas.size, writes)
+        self.references: list[tuple[VmObject, int]] = []  # internal: taken when pages were unmapped
+
+    def __repr__(self) -> str:
+        state = ", released" if self._client is None else ""
+        return f"<VmPages of {self._gpas.size} pages {self.prot.name}{state}>"
+
+    def __len__(self) -> int:
+        return self._gpas.size
+
+    def _holder(self) -> "VmClient":
+        if self._client is None:
+            raise StaleHandle("the pages were released")
+        return self._client
+
+    def let_go(self) -> None:
+        """Internal: no client has them any more."""
+        self._client = None
+
+    @property
+    def gpas(self) -> U64Array:
+        """Byte addresses, as given; ``uint64``, shape ``(n,)``, read-only."""
+        self._holder()
+        return self._gpas
+
+    @property
+    def pfns(self) -> U64Array:
+        """Host frame numbers; ``uint64``, shape ``(n,)``, read-only."""
+        self._holder()
+        return self._pfns
+
+    def gather(self) -> U8Array:
+        """Copy the pages out.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(n, 4096)``.
+
+        Raises
+        ------
+        StaleHandle
+            The pages were released.
+        AccessDenied
+            They were not held for reading.
+        NotSupported
+            One is MMIO, or the reservoir is unbacked.
+        """
+        core = self._holder().core
+        self._check(Prot.READ)
+        frames = core.frames_of(self._pfns)
+        pages = np.empty((frames.size, PAGE_SIZE), np.uint8)
+        kernels.frames.gather(core.memory, frames, pages.reshape(-1))
+        return pages
+
+    def scatter(self, data: U8Array) -> None:
+        """Copy into the pages.
+
+        Parameters
+        ----------
+        data
+            ``uint8``, shape ``(n, 4096)``.
+
+        Raises
+        ------
+        StaleHandle
+            The pages were released.
+        InvalidArgument
+            Another shape.
+        AccessDenied
+            They were not held for writing.
+        NotSupported
+            One is MMIO, or the reservoir is unbacked.
+        """
+        if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
+            raise TypeError("data must be a numpy array of uint8")
+        core = self._holder().core
+        if data.shape != (self._gpas.size, PAGE_SIZE):
+            raise InvalidArgument(f"data must be of shape ({self._gpas.size}, {PAGE_SIZE}), not {data.shape}")
+        self._check(Prot.WRITE)
+        frames = core.frames_of(self._pfns)
+        if np.may_share_memory(data, core.memory):
+            data = data.copy()
+        kernels.frames.scatter(core.memory, frames, np.ascontiguousarray(data).reshape(-1))
+
+    def mark_dirty(self, select: U8Array | None = None) -> None:
+        """Take ``defer_dirty`` back for all pages, or for those selected.
+
+        Parameters
+        ----------
+        select
+            Bitmap, ``uint8``, at least ``ceil(n / 8)`` bytes; bit k of byte j is page ``8 * j + k`` of these.
+
+        Raises
+        ------
+        StaleHandle
+            The pages were released.
+        InvalidArgument
+            ``select`` is too short.
+        AccessDenied
+            They were not held for writing.
+        """
+        self._holder()
+        chosen: Any = slice(None)
+        if select is not None:
+            chosen = np.unpackbits(as_select(select, self._gpas.size), count=self._gpas.size, bitorder="little").view(bool)
+        self._check(Prot.WRITE)
+        self._writes[chosen] = True
+
+    def written_leaves(self) -> U64Array:
+        """Internal: entries to be marked dirty at release."""
+        return np.where(self._writes, self.leaves, _NO_LEAF) if self.prot & Prot.WRITE else self.leaves[:0]
+
+    def n_unmapped(self) -> int:
+        """Internal: how many were unmapped since they were held."""
+        return int(np.count_nonzero(self.leaves == _NO_LEAF))
+
+    def forget(self, gpa: int, length: int, obj: VmObject) -> None:
+        """Internal: a range is being unmapped; keep its pages by references to the object instead."""
+        inside = (self._gpas >= np.uint64(gpa)) & (self._gpas < np.uint64(gpa + length)) & (self.leaves != _NO_LEAF)
+        n = int(np.count_nonzero(inside))
+        if n:
+            obj.acquire(n)
+            self.references.append((obj, n))
+            self.leaves[inside] = _NO_LEAF
+
+    def release(self) -> int:
+        """Give the pages up.
+
+        Returns
+        -------
+        int
+            How many were unmapped meanwhile.
+
+        Raises
+        ------
+        StaleHandle
+            They were released before.
+        """
+        return self._holder().end_batch(self)
+
+    def _check(self, need: Prot) -> None:
+        if not self.prot & need:
+            raise AccessDenied(f"the pages are held for {self.prot.name}, not for {need.name}")
+
+    def __enter__(self) -> Self:
+        self._holder()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._client is not None:
+            self.release()

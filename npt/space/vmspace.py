@@ -1,0 +1,516 @@
+"""``VmSpace``: one guest's physical address space."""
+
+import warnings
+from types import TracebackType
+from typing import Any, Self, SupportsFloat, SupportsIndex
+
+import numpy as np
+
+from npt._host import available_bytes
+from npt._types import Prot, U64Array
+from npt.errors import Busy, InvalidArgument, ReservoirExhausted
+from npt.formats.base import PteFormat
+from npt.formats.ept import EPT
+from npt.memory.objects import MmioObject, VmObject
+from npt.memory.reservoir import Reservoir
+from npt.space.client import VmClient
+from npt.space.core import Core
+from npt.space.dirtycalls import DirtyCalls
+from npt.space.exclusion import Counters, State
+from npt.space.mappings import Mapping
+from npt.table.explain import Walk, WalkStep
+from npt.table.tree import PageTable
+from npt.units import (
+    NO_PFN, as_address, as_flag, as_gpas, as_int, as_integers, as_length, as_prot, as_range, check_inside, format_size,
+    page_down,
+)  # fmt: skip
+
+__all__ = ["VmSpace"]
+
+_SIZE_END = 1 << 47
+_WORTH_ASKING = 64 << 20  # bytes of new tables from which on it is asked whether they fit
+
+
+class VmSpace(DirtyCalls):
+    """A guest-physical address space: mappings, the tables behind them, the clients that use them.
+
+    Parameters
+    ----------
+    size
+        Bytes, whole pages, at most 2**47.
+    format
+        ``EPT`` (Intel) or ``NPT`` (AMD).
+    reservoir
+        Where the RAM mapped here is from; None adopts that of the first RAM mapped.
+    track_dirty
+        Keep a dirty log from the start.
+    kick_timeout
+        Seconds to wait for a vCPU that was asked to leave.
+
+    Raises
+    ------
+    InvalidArgument
+        A size that is none, or a time-out that is not positive.
+
+    Notes
+    -----
+    Source: ``vmspace_alloc()``, vmm_vm.c 227-252 at 59d65d31.
+    """
+
+    def __init__(
+        self,
+        size: SupportsIndex,
+        *,
+        format: PteFormat = EPT,
+        reservoir: Reservoir | None = None,
+        track_dirty: bool = False,
+        kick_timeout: SupportsFloat = 5.0,
+    ) -> None:
+        as_int(size, "size")
+        if not isinstance(format, PteFormat):
+            raise TypeError(f"format must be EPT or NPT, not {type(format).__name__}")
+        if reservoir is not None and not isinstance(reservoir, Reservoir):
+            raise TypeError(f"reservoir must be a Reservoir or None, not {type(reservoir).__name__}")
+        tracking = as_flag(track_dirty, "track_dirty")
+        timeout = _as_seconds(kick_timeout)
+        size = as_length(size, "size")
+        if size > _SIZE_END:
+            raise InvalidArgument(f"size {size:#x} is beyond {_SIZE_END:#x}")
+        self._core = Core(size, format, reservoir, timeout)
+        self._core.tracking = tracking
+
+    def __repr__(self) -> str:
+        core = self._core
+        if core.destroyed:
+            return "<VmSpace, destroyed>"
+        tracking = ", tracking dirty pages" if core.tracking else ""
+        return (
+            f"<VmSpace of {format_size(core.size)}, {core.format.name}, {len(core.mappings)} mappings, "
+            f"{core.table.resident} pages resident{tracking}>"
+        )
+
+    # -- what it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Bytes of address space."""
+        self._core.check_alive()
+        return self._core.size
+
+    @property
+    def format(self) -> PteFormat:
+        """``EPT`` or ``NPT``."""
+        self._core.check_alive()
+        return self._core.format
+
+    @property
+    def table(self) -> PageTable:
+        """The page table, to be looked at."""
+        self._core.check_alive()
+        return self._core.table
+
+    @property
+    def resident_count(self) -> int:
+        """Pages that are present in the leaf tables, exactly."""
+        self._core.check_alive()
+        return self._core.table.resident
+
+    @property
+    def generation(self) -> int:
+        """Raised whenever cached translations may be stale; 1 at first."""
+        self._core.check_alive()
+        return self._core.exclusion.generation
+
+    @property
+    def table_root(self) -> int:
+        """Root pointer as hardware takes it: EPTP or nCR3."""
+        self._core.check_alive()
+        return self._core.table.root(self._core.tracking)
+
+    @property
+    def counters(self) -> Counters:
+        """Totals of kicks, faults and the like since the space was made."""
+        self._core.check_alive()
+        return self._core.exclusion.counters()
+
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """All mappings, by address."""
+        self._core.check_alive()
+        with self._core.exclusion.reading():
+            return self._core.mappings.all()
+
+    # -- mappings -------------------------------------------------------------------------------------------------------
+
+    def map(
+        self, obj: VmObject, gpa: SupportsIndex, length: SupportsIndex, prot: SupportsIndex, offset: SupportsIndex = 0
+    ) -> None:
+        """Map a stretch of an object, taking a reference to it; nothing becomes resident yet.
+
+        Parameters
+        ----------
+        obj
+            RAM of the space's reservoir, or MMIO.
+        gpa, length
+            Where, in bytes; whole pages.
+        prot
+            READ and what else is allowed.
+        offset
+            Byte of the object that ``gpa`` shows; page-aligned.
+
+        Raises
+        ------
+        StaleHandle
+            The object or the space is gone.
+        InvalidArgument
+            Unaligned, empty, out of the object's bounds, without READ, or an object of another reservoir.
+        AddressOverflow, BeyondSpace
+            Reaching 2**64, or past the end of the space.
+        Overlap
+            Some of the range is mapped.
+        ReservoirExhausted
+            There is no memory for the tables.
+        Deadlock
+            In a callback.
+
+        Notes
+        -----
+        Source: ``vmspace_map()``, vmm_vm.c 630-667 at 59d65d31.
+        """
+        core = self._core
+        if not isinstance(obj, VmObject):
+            raise TypeError(f"obj must be a VmObject, not {type(obj).__name__}")
+        for value, name in ((gpa, "gpa"), (length, "length"), (prot, "prot"), (offset, "offset")):
+            as_int(value, name)
+        core.check_alive()
+        _ = obj.length  # a stale object is told before bad numbers
+        gpa, length = as_range(gpa, length)
+        prot = as_prot(prot, any_of=Prot.READ)
+        offset, _ = obj.check_window(offset, length)
+        core.check_host(obj)
+        check_inside(gpa, length, core.size)
+        self._check_memory(gpa, length)
+        with core.exclusion.changing():
+            core.check_alive()
+            core.mappings.check_gap(gpa, length)
+            core.check_host(obj)
+            obj.acquire()
+            with core.exclusion.hold():
+                self._insert(Mapping(gpa, length, obj, offset, prot))
+
+    def _insert(self, mapping: Mapping) -> None:
+        """Build the tables and add the mapping, or neither; its object has been referenced already."""
+        core = self._core
+        try:
+            core.table.build(mapping.gpa, mapping.length)
+        except BaseException:
+            mapping.obj.drop()
+            raise
+        core.mappings.insert(mapping)
+        core.take_in(mapping.obj)
+
+    def _check_memory(self, gpa: int, length: int) -> None:
+        needed = self._core.table.memory_needed(gpa, length)
+        if needed >= _WORTH_ASKING:
+            available = available_bytes()
+            if available is not None and needed > available:
+                raise ReservoirExhausted(
+                    f"the tables of {length:#x} bytes take {format_size(needed)}; this machine has {format_size(available)}"
+                )
+
+    def map_mmio(self, gpa: SupportsIndex, length: SupportsIndex, hpa: SupportsIndex) -> MmioObject:
+        """Map device memory, readable and writable, uncached.
+
+        Parameters
+        ----------
+        gpa, length
+            Where, in bytes; whole pages.
+        hpa
+            Host-physical byte address of the device's memory, page-aligned, apart from RAM and below frame 2**33.
+
+        Returns
+        -------
+        MmioObject
+            The caller owns one reference, the mapping another.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace, Overlap, Deadlock
+            As for ``map``.
+
+        Notes
+        -----
+        Source: ``vmm_mmio_alloc()``, vmm_vm.c 423-440 at 59d65d31.
+        """
+        for value, name in ((gpa, "gpa"), (length, "length"), (hpa, "hpa")):
+            as_int(value, name)
+        self._core.check_alive()
+        gpa, length = as_range(gpa, length)
+        obj = MmioObject(length, hpa)
+        self.map(obj, gpa, length, Prot.RW)
+        return obj
+
+    def unmap(self, gpa: SupportsIndex, length: SupportsIndex) -> None:
+        """Unmap exactly one whole mapping.
+
+        Pages held in it stay readable and writable until their release, which tells that they were unmapped.
+
+        Parameters
+        ----------
+        gpa, length
+            The mapping, in bytes.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow
+            Unaligned, empty, or reaching 2**64.
+        NoSuchMapping
+            There is no such mapping.
+        Deadlock
+            In a callback, or this thread is on CPU in the space.
+        KickTimeout
+            A vCPU did not leave: the leaves are cleared, the mapping stays and works, and this may be called again.
+
+        Notes
+        -----
+        Source: ``vmspace_unmap()``, vmm_vm.c 675-721 at 59d65d31; the kick comes before the tables are freed.
+        """
+        as_int(gpa, "gpa"), as_int(length, "length")
+        core, exclusion = self._core, self._core.exclusion
+        core.check_alive()
+        gpa, length = as_range(gpa, length)
+        if exclusion.in_callback:
+            core.mappings.exact(gpa, length)
+        with exclusion.changing():
+            core.check_alive()
+            mapping = core.mappings.exact(gpa, length)
+            exclusion.check_off_cpu()
+            with exclusion.hold():
+                error = self._take_down(mapping)
+        mapping.obj.drop()
+        if error is not None:
+            raise error
+
+    def _take_down(self, mapping: Mapping) -> BaseException | None:
+        """Clear, unlink, kick, tell, free: in that order, with look-ups kept out; return a callback's error."""
+        core, exclusion = self._core, self._core.exclusion
+        gpa, length = mapping.gpa, mapping.length
+        for gate in exclusion.gates:
+            gate.client.forget(gpa, length, mapping.obj)
+        n_present, unlinked = core.table.vacate(gpa, length)
+        try:
+            if n_present or unlinked.size:
+                exclusion.raise_epoch(generation=n_present > 0)
+                exclusion.kick()
+        except BaseException:
+            core.table.restore(gpa, length, unlinked)
+            raise
+        error = None
+        try:
+            if n_present:
+                exclusion.call_back(gpa, length)
+        except BaseException as raised:
+            error = raised
+        core.table.release(unlinked)
+        core.mappings.remove(mapping)
+        return error
+
+    def populate(self, gpa: SupportsIndex, length: SupportsIndex) -> int:
+        """Make all pages of a range resident.
+
+        Parameters
+        ----------
+        gpa, length
+            Any range inside one mapping, in bytes.
+
+        Returns
+        -------
+        int
+            How many were not resident before.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow
+            Unaligned, empty, or reaching 2**64.
+        NoSuchMapping
+            Not inside one mapping.
+        Deadlock
+            In a callback.
+
+        Notes
+        -----
+        Source: ``vmspace_populate()``, vmm_vm.c 788-818 at 59d65d31.
+        """
+        as_int(gpa, "gpa"), as_int(length, "length")
+        core = self._core
+        core.check_alive()
+        gpa, length = as_range(gpa, length)
+        if core.exclusion.in_callback:
+            core.mappings.around(gpa, length)
+        with core.exclusion.changing():
+            core.check_alive()
+            core.mappings.around(gpa, length)
+            with core.exclusion.hold():
+                return core.table.populate(core.mappings.extents, gpa, length)
+
+    # -- looking --------------------------------------------------------------------------------------------------------
+
+    def translate(self, gpas: Any) -> U64Array:
+        """Host frames behind addresses.
+
+        Parameters
+        ----------
+        gpas
+            Byte addresses; integer array of shape ``(n,)``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint64``, shape ``(n,)``: PFNs, ``NO_PFN`` where nothing is resident.
+        """
+        integers = as_integers(gpas, "gpas")
+        core = self._core
+        core.check_alive()
+        addresses = as_gpas(integers)
+        with core.exclusion.reading():
+            core.check_alive()
+            return core.table.translate(addresses, core.size)
+
+    def pte(self, gpa: SupportsIndex) -> int | None:
+        """Raw leaf entry of a page; 0 if it is not resident, None where no leaf table exists.
+
+        Parameters
+        ----------
+        gpa
+            Byte address, anywhere in the page.
+        """
+        return self.explain(gpa).leaf
+
+    def explain(self, gpa: SupportsIndex) -> Walk:
+        """Entries of one translation, level by level, for people.
+
+        Parameters
+        ----------
+        gpa
+            Byte address, anywhere in the page.
+        """
+        as_int(gpa, "gpa")
+        core = self._core
+        core.check_alive()
+        gpa = page_down(as_address(gpa))
+        with core.exclusion.reading():
+            core.check_alive()
+            steps = core.table.walk(gpa) if gpa < core.size else ()
+            return Walk(gpa, core.format, tuple(WalkStep(*step) for step in steps))
+
+    # -- clients and the end --------------------------------------------------------------------------------------------
+
+    def client(self) -> VmClient:
+        """A new client of this space.
+
+        Raises
+        ------
+        StaleHandle
+            The space was destroyed.
+        Deadlock
+            In a callback.
+
+        Notes
+        -----
+        Source: ``vmspace_client_alloc()``, vmm_vm.c 823-843 at 59d65d31.
+        """
+        self._core.check_alive()
+        return VmClient(self._core)
+
+    def destroy(self) -> None:
+        """End the space; clients that are left are orphaned, their pages readable and writable until released.
+
+        Raises
+        ------
+        Deadlock
+            In a callback, or this thread is on CPU in the space.
+        Busy
+            Mappings are left, or another thread's vCPU is on CPU.
+
+        Notes
+        -----
+        Source: ``vmspace_destroy()``, vmm_vm.c 258-288 at 59d65d31.
+        """
+        core, exclusion = self._core, self._core.exclusion
+        core.check_alive()
+        with exclusion.changing():
+            core.check_alive()
+            exclusion.check_off_cpu()
+            if len(core.mappings):
+                raise Busy(f"{len(core.mappings)} mappings are left; unmap them, or close the space")
+            exclusion.orphan_all()
+            core.destroyed = True
+
+    def close(self) -> None:
+        """Kick vCPUs out, unmap everything, destroy. Does nothing on a space that is destroyed.
+
+        Raises
+        ------
+        Deadlock
+            In a callback, or this thread is on CPU in the space.
+        KickTimeout
+            A vCPU did not leave; nothing was unmapped, and newcomers may enter again.
+
+        Warns
+        -----
+        ResourceWarning
+            Pages are held that nobody has a handle of any more.
+        """
+        core, exclusion = self._core, self._core.exclusion
+        if core.destroyed:
+            return
+        with exclusion.changing():
+            if core.destroyed:
+                return
+            exclusion.check_off_cpu()
+            self._empty_tables()
+            n_dropped = sum(gate.client.n_dropped() for gate in exclusion.gates)
+            mappings = core.mappings.all()
+            with exclusion.hold():
+                errors = [error for error in map(self._take_down, mappings) if error is not None]
+            exclusion.orphan_all()
+            core.destroyed = True
+        for mapping in mappings:
+            mapping.obj.drop()
+        if n_dropped:
+            warnings.warn(f"{n_dropped} held pages were never released", ResourceWarning, stacklevel=2)
+        if errors:
+            raise errors[0]
+
+    def _empty_tables(self) -> None:
+        """Turn newcomers away and get every vCPU out."""
+        exclusion = self._core.exclusion
+        exclusion.dying = True
+        exclusion.raise_epoch(generation=False)
+        try:
+            exclusion.kick()
+        except BaseException:
+            exclusion.dying = False
+            raise
+
+    def __enter__(self) -> Self:
+        self._core.check_alive()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.close()
+        except Busy:
+            if kind is None:
+                raise
+
+
+def _as_seconds(value: SupportsFloat) -> float:
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") and not hasattr(value, "__index__"):
+        raise TypeError(f"kick_timeout must be a number of seconds, not {type(value).__name__}")
+    seconds = float(value)
+    if not 0 < seconds < 1e9:
+        raise InvalidArgument(f"kick_timeout {seconds} s is not positive and finite")
+    return seconds
+
+
