@@ -14,7 +14,7 @@ _ZERO, _ONE, _GROUP, _LOW, _SIX = np.uint64(0), np.uint64(1), np.uint64(64), np.
 
 
 @kernel("void(u8[::1], u8, u8[::1])")
-def shift_down(words: U64Array, offset: int, out: U64Array) -> None:
+def shift_down(words: U64Array, offset: np.uint64, out: U64Array) -> None:
     """``out`` bit k becomes ``words`` bit ``k + offset``; past the end of ``words`` is zero."""
     skip, low = np.uint64(offset) >> _SIX, np.uint64(offset) & _LOW
     size = np.uint64(words.size)
@@ -26,7 +26,7 @@ def shift_down(words: U64Array, offset: int, out: U64Array) -> None:
 
 
 @kernel("void(u8[::1], u8, u8[::1])")
-def shift_up(words: U64Array, offset: int, out: U64Array) -> None:
+def shift_up(words: U64Array, offset: np.uint64, out: U64Array) -> None:
     """OR ``words`` bit k into ``out`` bit ``k + offset``; what does not fit is dropped."""
     skip, low = np.uint64(offset) >> _SIX, np.uint64(offset) & _LOW
     size = np.uint64(out.size)

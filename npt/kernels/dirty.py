@@ -41,8 +41,15 @@ def _wanted(word: np.uint64, first: np.uint64, end: np.uint64, select: U64Array)
 
 @kernel("u8(u8[::1], u8[::1], u8[::1], u8, u8, u8[::1], u8, u8[::1])")
 def harvest(
-    leaves: U64Array, tables: U64Array, slots: U64Array, first: int, end: int, select: U64Array, mark: int, words: U64Array
-) -> int:
+    leaves: U64Array,
+    tables: U64Array,
+    slots: U64Array,
+    first: np.uint64,
+    end: np.uint64,
+    select: U64Array,
+    mark: np.uint64,
+    words: U64Array,
+) -> np.uint64:
     """Move marks from entries into a bitmap; return how many there were."""
     found = _ZERO
     for i in range(np.uint64(tables.size)):
@@ -63,8 +70,15 @@ def harvest(
 
 @kernel("u8(u8[::1], u8[::1], u8[::1], u8, u8, u8[::1], u8, u8[::1])")
 def peek(
-    leaves: U64Array, tables: U64Array, slots: U64Array, first: int, end: int, select: U64Array, mark: int, words: U64Array
-) -> int:
+    leaves: U64Array,
+    tables: U64Array,
+    slots: U64Array,
+    first: np.uint64,
+    end: np.uint64,
+    select: U64Array,
+    mark: np.uint64,
+    words: U64Array,
+) -> np.uint64:
     """Copy marks into a bitmap; return how many there were."""
     found = _ZERO
     for i in range(np.uint64(tables.size)):
@@ -87,14 +101,14 @@ def _mark_entry(leaves: U64Array, leaf: np.uint64, need: np.uint64, bits: np.uin
         if (entry & need) != need or (entry & bits) == bits:
             return False
         if atomic_cas(leaves, leaf, entry, entry | bits):
-            return (entry & told) != told
+            return bool((entry & told) != told)
 
 
 @kernel("u8(u8[::1], u8[::1], u8[::1], u8, u8, u8[::1], u8, u8, u8, u8[::1])")
 def mark(
-    leaves: U64Array, tables: U64Array, slots: U64Array, first: int, end: int, select: U64Array,
-    need: int, bits: int, told: int, words: U64Array,
-) -> int:  # fmt: skip
+    leaves: U64Array, tables: U64Array, slots: U64Array, first: np.uint64, end: np.uint64, select: U64Array,
+    need: np.uint64, bits: np.uint64, told: np.uint64, words: U64Array,
+) -> np.uint64:  # fmt: skip
     """Set bits of entries that have all of ``need``; report those that lacked ``told``, and return how many."""
     found = _ZERO
     for i in range(np.uint64(tables.size)):
@@ -112,13 +126,13 @@ def mark(
 
 
 @kernel("void(u8[::1], u8, u8, u8)")
-def mark_leaf(leaves: U64Array, leaf: int, need: int, bits: int) -> None:
+def mark_leaf(leaves: U64Array, leaf: np.uint64, need: np.uint64, bits: np.uint64) -> None:
     """Set bits of one entry, if it has all of ``need``."""
     _mark_entry(leaves, np.uint64(leaf), np.uint64(need), np.uint64(bits), _ZERO)
 
 
 @kernel("void(u8[::1], u8[::1], u8, u8)")
-def mark_leaves(leaves: U64Array, indices: U64Array, need: int, bits: int) -> None:
+def mark_leaves(leaves: U64Array, indices: U64Array, need: np.uint64, bits: np.uint64) -> None:
     """Set bits of the entries named, where present; NONE is passed over."""
     for i in range(np.uint64(indices.size)):
         if indices[i] != NONE:

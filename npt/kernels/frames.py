@@ -37,7 +37,7 @@ def scatter(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
 
 
 @kernel("void(u1[::1], u8[::1], u8, u1[::1])")
-def copy_out(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> None:
+def copy_out(memory: U8Array, frames: U64Array, skip: np.uint64, text: U8Array) -> None:
     """Copy bytes out of frames that follow each other in the guest, from byte ``skip`` of the first."""
     done, size, skip = _ZERO, np.uint64(text.size), np.uint64(skip)
     for i in range(np.uint64(frames.size)):
@@ -48,7 +48,7 @@ def copy_out(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> Non
 
 
 @kernel("void(u1[::1], u8[::1], u8, Array(u1, 1, 'C', True))")
-def copy_in(memory: U8Array, frames: U64Array, skip: int, text: U8Array) -> None:
+def copy_in(memory: U8Array, frames: U64Array, skip: np.uint64, text: U8Array) -> None:
     """Copy bytes into frames that follow each other in the guest, from byte ``skip`` of the first."""
     done, size, skip = _ZERO, np.uint64(text.size), np.uint64(skip)
     for i in range(np.uint64(frames.size)):

@@ -39,7 +39,9 @@ KICKED, ABSENT, DENIED = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 @inline
-def _walk(levels: Levels, gpa: np.uint64, size: np.uint64, present: np.uint64):  # type: ignore[no-untyped-def]
+def _walk(
+    levels: Levels, gpa: np.uint64, size: np.uint64, present: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     """Leaf index, leaf entry, AND and OR of the entries of a walk; the AND is 0 where the walk ended early."""
     both, either, table = _ALL, _ZERO, _ZERO
     if gpa >= size:
@@ -67,8 +69,8 @@ def _walk(levels: Levels, gpa: np.uint64, size: np.uint64, present: np.uint64): 
     "Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1])"
 )
 def access(
-    levels: Levels, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: int, size: int, marking: bool,
-    gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: int, stop: int, outcome: U64Array,
+    levels: Levels, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64, marking: bool,
+    gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64, outcome: U64Array,
 ) -> None:  # fmt: skip
     """Perform accesses ``start`` to ``stop``; end early at a kick or at the first that the tables do not allow.
 

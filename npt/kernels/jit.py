@@ -117,10 +117,13 @@ def _cache(function: Callable[..., Any]) -> _Cache | None:
         config.CACHE_DIR = before
 
 
-def kernel(signature: str) -> Callable[[_Function], _Function]:
-    """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL, cached."""
+def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL, cached.
 
-    def decorate(function: _Function) -> _Function:
+    Callers pass Python integers and arrays; inside, all integers are of the types that the signature says.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
         if DISABLED:
             return np.errstate(over="ignore")(function)  # machine words wrap; numpy's scalars say so each time
         dispatcher: Any = numba.njit(nogil=True)(function)
@@ -133,7 +136,7 @@ def kernel(signature: str) -> Callable[[_Function], _Function]:
 
         dispatcher._compile_for_args = first_call  # numba asks it for code when none fits, and calls what it returns
         KERNELS[f"{function.__module__}.{function.__name__}"] = dispatcher, signature
-        return dispatcher  # type: ignore[no-any-return]
+        return dispatcher
 
     return decorate
 

@@ -16,7 +16,14 @@ from npt._types import U64Array
 from npt.kernels.atomics import atomic_add, atomic_cas, ctz, fill64, mask64, popcount
 from npt.kernels.jit import inline, kernel
 from npt.kernels.walk import (
-    END, NONE, PROT, RESIDENT, Levels, extent_entry, find_extent, leaf_index,
+    END,
+    NONE,
+    PROT,
+    RESIDENT,
+    Levels,
+    extent_entry,
+    find_extent,
+    leaf_index,
 )  # fmt: skip
 
 __all__ = ["clear_run", "populate", "populate_selected"]
@@ -55,7 +62,7 @@ def _fill_run(leaves: U64Array, leaf: np.uint64, n_pages: np.uint64, entry: np.u
 
 
 @kernel("u8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8)")
-def populate(levels: Levels, extents: U64Array, words: U64Array, first: int, end: int) -> int:
+def populate(levels: Levels, extents: U64Array, words: U64Array, first: np.uint64, end: np.uint64) -> np.uint64:
     """Make pages ``first`` to ``end``, all of one mapping, resident; return how many were not."""
     page, end = np.uint64(first), np.uint64(end)
     row = find_extent(extents, page)
@@ -76,9 +83,9 @@ def populate(levels: Levels, extents: U64Array, words: U64Array, first: int, end
 
 @kernel("u8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8[::1], u8[::1], u8, u8, u8[::1])")
 def populate_selected(
-    levels: Levels, extents: U64Array, words: U64Array, region: int, tables: U64Array, slots: U64Array,
-    first: int, end: int, select: U64Array,
-) -> int:  # fmt: skip
+    levels: Levels, extents: U64Array, words: U64Array, region: np.uint64, tables: U64Array, slots: U64Array,
+    first: np.uint64, end: np.uint64, select: U64Array,
+) -> np.uint64:  # fmt: skip
     """Make the selected pages that are writable resident; return how many were not.
 
     By compare-and-swap, because look-ups may be installing too. Pages are numbered from the start of ``region``, as the

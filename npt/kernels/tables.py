@@ -15,7 +15,7 @@ Relies on:  one caller at a time, under the space's exclusion; room for the new 
 import numpy as np
 
 from npt._types import U64Array
-from npt.kernels.atomics import atomic_add, atomic_load, atomic_store
+from npt.kernels.atomics import atomic_add, atomic_store
 from npt.kernels.jit import inline, kernel
 from npt.kernels.leaves import clear_run
 from npt.kernels.walk import FIRST_TABLE, RESIDENT, TABLES, Levels, child_table
@@ -43,7 +43,13 @@ def _take(free: Levels, state: U64Array, level: np.uint64) -> np.uint64:
 
 @kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8)")
 def build(
-    levels: Levels, counts: Levels, free: Levels, state: U64Array, first: int, end: int, table_bits: int
+    levels: Levels,
+    counts: Levels,
+    free: Levels,
+    state: U64Array,
+    first: np.uint64,
+    end: np.uint64,
+    table_bits: np.uint64,
 ) -> None:
     """Make sure leaf tables exist over pages ``first`` to ``end`` and count those pages in."""
     page, end = np.uint64(first), np.uint64(end)
@@ -68,8 +74,14 @@ def build(
 
 @kernel("u8(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8[:, ::1], u8[::1])")
 def vacate(
-    levels: Levels, counts: Levels, words: U64Array, first: int, end: int, unlinked: U64Array, n_unlinked: U64Array
-) -> int:
+    levels: Levels,
+    counts: Levels,
+    words: U64Array,
+    first: np.uint64,
+    end: np.uint64,
+    unlinked: U64Array,
+    n_unlinked: U64Array,
+) -> np.uint64:
     """Clear pages ``first`` to ``end``, count them out, unlink what nobody covers; return how many were present.
 
     ``unlinked`` gets a row for each table unlinked (level, table, place of its entry in the parent, that entry) and

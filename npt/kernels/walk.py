@@ -20,7 +20,7 @@ from npt.kernels.jit import inline, kernel
 
 __all__ = ["EXTENT_COLUMNS", "NONE", "find_extent", "leaf_index", "leaf_tables", "look_up", "look_up_many", "translate"]
 
-Levels = tuple[U64Array, U64Array, U64Array, U64Array]
+Levels = tuple[U64Array, ...]  # four, leaf level first
 
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 _PAGE_SHIFT, _NINE, _INDEX = np.uint64(12), np.uint64(9), np.uint64(511)
@@ -99,7 +99,10 @@ def extent_entry(extents: U64Array, row: np.uint64, page: np.uint64) -> np.uint6
 
 
 @inline
-def _look_up(levels, extents, words, page, need, deny, prot, install):  # type: ignore[no-untyped-def]
+def _look_up(
+    levels: Levels, extents: U64Array, words: U64Array,
+    page: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64, install: bool,
+) -> tuple[np.uint64, int]:  # fmt: skip
     """Leaf index of a page and 0, or NONE and why not."""
     leaf = leaf_index(levels, page)
     if leaf == NONE:
@@ -121,18 +124,19 @@ def _look_up(levels, extents, words, page, need, deny, prot, install):  # type: 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8, u8, u8)")
 def look_up(
-    levels: Levels, extents: U64Array, words: U64Array, page: int, need: int, deny: int, prot: int
+    levels: Levels, extents: U64Array, words: U64Array, page: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64
 ) -> int:
     """Make one page resident if it may be accessed; return its leaf index, or minus the fault code."""
     leaf, code = _look_up(levels, extents, words, np.uint64(page), np.uint64(need), np.uint64(deny), np.uint64(prot), True)
     if code != 0:
         return -code
-    return np.int64(leaf)  # type: ignore[return-value]
+    return int(leaf)
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")
 def look_up_many(
-    levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array, size: int, need: int, deny: int, prot: int,
+    levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array,
+    size: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64,
     install: bool, outcomes: U8Array, leaves: U64Array, pfns: U64Array,
 ) -> int:  # fmt: skip
     """Look up pages by address: an outcome each (0 fine), leaf index and PFN where fine; return how many were not."""
@@ -156,7 +160,7 @@ def look_up_many(
 
 
 @kernel("void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8, u8[::1])")
-def translate(levels: Levels, gpas: U64Array, size: int, pfns: U64Array) -> None:
+def translate(levels: Levels, gpas: U64Array, size: np.uint64, pfns: U64Array) -> None:
     """PFNs behind addresses, NONE where not resident; nothing is installed."""
     for i in range(np.uint64(gpas.size)):
         pfns[i] = NONE
@@ -171,7 +175,7 @@ def translate(levels: Levels, gpas: U64Array, size: int, pfns: U64Array) -> None
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8, u8, u8[::1], u8[::1])")
-def leaf_tables(levels: Levels, first: int, end: int, tables: U64Array, slots: U64Array) -> int:
+def leaf_tables(levels: Levels, first: np.uint64, end: np.uint64, tables: U64Array, slots: U64Array) -> int:
     """List the leaf tables under regions ``first`` to ``end`` and each one's place in that range; return how many.
 
     What no directory covers is skipped at once, so the cost is that of the tables that are there.
@@ -195,4 +199,4 @@ def leaf_tables(levels: Levels, first: int, end: int, tables: U64Array, slots: U
                 slots[found] = region - np.uint64(first)
                 found += _ONE
             region += _ONE
-    return np.int64(found)  # type: ignore[return-value]
+    return int(found)

@@ -6,9 +6,9 @@ so that a weak reference on it lasts exactly as long as anything derived from it
 
 import numpy as np
 
+from npt import _host as host
 from npt._types import U8Array
 from npt.errors import ReservoirExhausted
-from npt import _host as host
 from npt.units import format_size
 
 __all__ = ["U8", "Backing"]
@@ -54,9 +54,7 @@ def _take_memory(n_bytes: int) -> bytearray:
     """The backing, zero; asked for before it is taken, because a container that takes too much is killed."""
     available = host.available_bytes()
     left = "" if available is None else f"; {available:#x} ({format_size(available)}) are available"
-    refusal = (
-        f"{n_bytes:#x} bytes ({format_size(n_bytes)}) wanted of this machine{left}; ask for less, or use backed=False"
-    )
+    refusal = f"{n_bytes:#x} bytes ({format_size(n_bytes)}) wanted of this machine{left}; ask for less, or use backed=False"
     if available is not None and n_bytes > available:
         raise ReservoirExhausted(refusal)
     try:

@@ -61,7 +61,7 @@ class VmObject(ABC):
         self._lock = Lock()
         self._pid = os.getpid()
 
-    # -- what it is ----------------------------------------------------------------------------------------------------
+    # -- what it is -------------------------------------------------------------------------------------------------
 
     @property
     def length(self) -> int:
@@ -124,7 +124,7 @@ class VmObject(ABC):
         rows[-1, 1] -= self._starts[stop - 1] + self._spans[stop - 1].n_pages - end
         return rows
 
-    # -- how long it lives ---------------------------------------------------------------------------------------------
+    # -- how long it lives ------------------------------------------------------------------------------------------
 
     def reference(self) -> None:
         """Take one more reference for the caller.

@@ -112,7 +112,7 @@ class Reservoir(Settling):
         self._limit = limit
         self._pid = os.getpid()
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    # -- looking ----------------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -155,7 +155,7 @@ class Reservoir(Settling):
         self._check_bytes()
         return np.frombuffer(self._backing.windows[False], U8)
 
-    # -- changing ------------------------------------------------------------------------------------------------------
+    # -- changing ---------------------------------------------------------------------------------------------------
 
     def allocate(self, length: SupportsIndex, *, transient: bool = False) -> RamObject:
         """Take memory for an object.
@@ -264,9 +264,7 @@ class Reservoir(Settling):
         self._open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._is_own():
             return
         if kind is None:
@@ -285,7 +283,7 @@ class Reservoir(Settling):
         size, free = format_size(ledger.size << PAGE_SHIFT), format_size(ledger.free.total << PAGE_SHIFT)
         return f"<Reservoir of {size}{'' if self._backed else ', unbacked'}, {free} free, base_pfn {self._base_pfn:#x}>"
 
-    # -- for the rooms above -------------------------------------------------------------------------------------------
+    # -- for the rooms above ----------------------------------------------------------------------------------------
 
     @property
     def backed(self) -> bool:
@@ -324,7 +322,7 @@ class Reservoir(Settling):
         self._check_own()
         self._watch.add(frame, array)
 
-    # -- the machinery -------------------------------------------------------------------------------------------------
+    # -- the machinery ----------------------------------------------------------------------------------------------
 
     def _is_own(self) -> bool:
         return os.getpid() == self._pid

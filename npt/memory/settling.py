@@ -86,9 +86,7 @@ class Settling:
 
     def _is_due(self, parting: Parting, watched: list[int]) -> bool:
         """Whether a parting is to be zeroed by this call; takes those off the list that never will be."""
-        early = parting.quarantined and (
-            bool(watched) or self._open().quarantine.get(parting.spans[0][0]) is not parting
-        )
+        early = parting.quarantined and (bool(watched) or self._open().quarantine.get(parting.spans[0][0]) is not parting)
         if parting.done or early:
             self._strike(parting)
             return False

@@ -14,8 +14,18 @@ from npt.space.core import Core
 from npt.space.exclusion import State
 from npt.space.page import NO_LEAF, VmPage, VmPages
 from npt.units import (
-    PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, as_address, as_aligned, as_flag, as_gpas, as_int, as_integers, as_prot,
-    check_overflow, page_down,
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    as_address,
+    as_aligned,
+    as_flag,
+    as_gpas,
+    as_int,
+    as_integers,
+    as_prot,
+    check_overflow,
+    page_down,
 )  # fmt: skip
 
 __all__ = ["VmClient"]
@@ -46,7 +56,7 @@ class VmClient(Handle):
         state = State(self.gate.state)
         return f"<VmClient, {self._count()} pages held{', ' + state.name if state and state.name else ''}>"
 
-    # -- state ----------------------------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------------------------
 
     @property
     def holds(self) -> int:
@@ -68,7 +78,7 @@ class VmClient(Handle):
         self.gate.check_alive()
         return self.gate.kicked
 
-    # -- look-ups -------------------------------------------------------------------------------------------------------
+    # -- look-ups ---------------------------------------------------------------------------------------------------
 
     def _find(self, gpa: int, prot: Prot) -> int:
         """Leaf index of a page, made resident; or minus the fault code. The gate's lock is held."""
@@ -77,7 +87,13 @@ class VmClient(Handle):
             return -FaultCode.NOMAP
         table, format = core.table, core.format
         leaf: int = kernels.walk.look_up(
-            table.levels, core.mappings.extents, table.words, gpa >> PAGE_SHIFT, format.need[prot], format.deny[prot], prot
+            table.levels,
+            core.mappings.extents,
+            table.words,
+            gpa >> PAGE_SHIFT,
+            format.need[prot],
+            format.deny[prot],
+            prot,
         )
         return leaf
 
@@ -238,7 +254,7 @@ class VmClient(Handle):
             self.gate.faults += pages.size
         return outcomes
 
-    # -- bytes ----------------------------------------------------------------------------------------------------------
+    # -- bytes ------------------------------------------------------------------------------------------------------
 
     def read(self, gpa: SupportsIndex, n: SupportsIndex) -> bytes:
         """Copy bytes out of the guest, across pages.
@@ -312,7 +328,7 @@ class VmClient(Handle):
         if core.tracking and leaves.size:
             kernels.dirty.mark_leaves(core.table.levels[0], leaves, _PRESENT, core.dirty_bits)
 
-    # -- releases -------------------------------------------------------------------------------------------------------
+    # -- releases ---------------------------------------------------------------------------------------------------
 
     def end_pages(self, pages: list[VmPage]) -> int:
         """Internal: release pages; return how many were unmapped meanwhile."""
@@ -398,7 +414,7 @@ class VmClient(Handle):
             for batch in self._batches:
                 batch.forget(gpa, length, obj)
 
-    # -- vCPU -----------------------------------------------------------------------------------------------------------
+    # -- vCPU -------------------------------------------------------------------------------------------------------
 
     def table_enter(self) -> int:
         """A vCPU begins to use the tables.
@@ -435,7 +451,7 @@ class VmClient(Handle):
         """
         self.gate.leave()
 
-    # -- callbacks, clones, the end -------------------------------------------------------------------------------------
+    # -- callbacks, clones, the end ---------------------------------------------------------------------------------
 
     def on_invalidate(self, callback: Callable[[int, int], object] | None) -> None:
         """Have a function called with ``(gpa, length)`` whenever cached views of a range become stale.

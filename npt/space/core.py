@@ -50,7 +50,7 @@ class Core(Handle):
         if self.destroyed:
             raise StaleHandle("the space was destroyed")
 
-    # -- host memory ----------------------------------------------------------------------------------------------------
+    # -- host memory ------------------------------------------------------------------------------------------------
 
     def _adopt(self, reservoir: Reservoir) -> None:
         self.memory, self.words, self.base_pfn = reservoir.memory, reservoir.words, reservoir.base_pfn
@@ -70,9 +70,9 @@ class Core(Handle):
     @staticmethod
     def _check_apart(obj: VmObject, reservoir: Reservoir) -> None:
         first, n_pages = obj.pfn_at(0), obj.length >> PAGE_SHIFT
-        if isinstance(obj, MmioObject) and first < reservoir.base_pfn + (reservoir.limit >> PAGE_SHIFT):
-            if first + n_pages > reservoir.base_pfn:
-                raise InvalidArgument(f"MMIO frames {first:#x} + {n_pages:#x} overlap the reservoir's RAM")
+        end = reservoir.base_pfn + (reservoir.limit >> PAGE_SHIFT)
+        if isinstance(obj, MmioObject) and first < end and first + n_pages > reservoir.base_pfn:
+            raise InvalidArgument(f"MMIO frames {first:#x} + {n_pages:#x} overlap the reservoir's RAM")
 
     def take_in(self, obj: VmObject) -> None:
         """Adopt the reservoir of the first RAM that is mapped."""

@@ -27,7 +27,7 @@ class DirtyCalls(Handle):
 
     _core: Core
 
-    # -- tracking on and off --------------------------------------------------------------------------------------------
+    # -- tracking on and off ----------------------------------------------------------------------------------------
 
     @property
     def tracking(self) -> bool:
@@ -67,7 +67,7 @@ class DirtyCalls(Handle):
                     raise
                 exclusion.call_back(0, core.size)
 
-    # -- the calls ------------------------------------------------------------------------------------------------------
+    # -- the calls --------------------------------------------------------------------------------------------------
 
     def track_dirty(self, gpa: SupportsIndex, length: SupportsIndex, *, into: U8Array | None = None) -> U8Array:
         """Read and clear the dirty bits of a range.
@@ -235,7 +235,7 @@ class DirtyCalls(Handle):
             core.check_alive()
             return core.table.peek(Window(gpa, length), NO_SELECTION, mark)
 
-    # -- how ------------------------------------------------------------------------------------------------------------
+    # -- how --------------------------------------------------------------------------------------------------------
 
     def _check(self, gpa: Any, length: Any, *, select: Any = None, into: Any = None) -> tuple[int, int]:
         """Types, stale handle, range, bitmap, end of space: in this order."""
@@ -282,4 +282,3 @@ class DirtyCalls(Handle):
 
 def _selection(window: Window, select: U8Array | None) -> U64Array:
     return NO_SELECTION if select is None else window.selection(select)
-

@@ -80,6 +80,9 @@ class Holder(Protocol):
     def forget(self, gpa: int, length: int, obj: VmObject) -> None:
         """Turn holds in a range that is being unmapped into references to the object."""
 
+    def n_dropped(self) -> int:
+        """How many pages it holds that nobody else knows of any more."""
+
 
 class Gate:
     """A client's lock, state and line."""
@@ -184,7 +187,7 @@ class Exclusion:
         self._faults = self._flushes = 0  # of clients that are gone
         _EVERY.add(self)
 
-    # -- taking the lock ------------------------------------------------------------------------------------------------
+    # -- taking the lock --------------------------------------------------------------------------------------------
 
     @property
     def in_callback(self) -> bool:
@@ -230,7 +233,7 @@ class Exclusion:
             raise Deadlock("a callback may read the space and release pages, not change it or look pages up")
         self.check_off_cpu()
 
-    # -- keeping look-ups out -------------------------------------------------------------------------------------------
+    # -- keeping look-ups out ---------------------------------------------------------------------------------------
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -302,7 +305,7 @@ class Exclusion:
         if errors:
             raise errors[0]
 
-    # -- clients --------------------------------------------------------------------------------------------------------
+    # -- clients ----------------------------------------------------------------------------------------------------
 
     def join(self, client: Holder) -> Gate:
         """A gate for a new client."""

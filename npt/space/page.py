@@ -33,7 +33,19 @@ class VmPage(Handle):
     Source: ``struct vm_page``, vmm_vm.c 202-212 at 59d65d31.
     """
 
-    __slots__ = ("__weakref__", "_before", "_client", "_gpa", "_leaf", "_next", "_object", "_pfn", "_prot", "_views", "_writes")
+    __slots__ = (
+        "__weakref__",
+        "_before",
+        "_client",
+        "_gpa",
+        "_leaf",
+        "_next",
+        "_object",
+        "_pfn",
+        "_prot",
+        "_views",
+        "_writes",
+    )
 
     def __init__(self, client: "VmClient", gpa: int, pfn: int, prot: Prot, leaf: int, writes: bool) -> None:
         self._client: VmClient | None = client  # None when released
@@ -79,7 +91,7 @@ class VmPage(Handle):
         self._holder()
         return self._next
 
-    # -- bytes ----------------------------------------------------------------------------------------------------------
+    # -- bytes ------------------------------------------------------------------------------------------------------
 
     def readable(self) -> U8Array:
         """The page's bytes, read-only.
@@ -158,7 +170,7 @@ class VmPage(Handle):
             raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for WRITE")
         self._writes = True
 
-    # -- chains ---------------------------------------------------------------------------------------------------------
+    # -- chains -----------------------------------------------------------------------------------------------------
 
     def chain(self, page: "VmPage") -> None:
         """Put a page behind this one, so that ``release_chain`` releases both.
@@ -199,7 +211,7 @@ class VmPage(Handle):
             self._next._before = self._before
         self._next = self._before = None
 
-    # -- the end --------------------------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------------------------
 
     def release(self) -> bool:
         """Give the page up.
@@ -324,7 +336,7 @@ class VmPages(Handle):
         kernels.frames.gather(core.memory, frames, pages.reshape(-1))
         return pages
 
-    def scatter(self, data: U8Array) -> None:
+    def scatter(self, data: Any) -> None:
         """Copy into the pages.
 
         Parameters

@@ -53,8 +53,7 @@ class VcpuExit:
         assert self.code is not None
         assert self.qualification is not None
         return (
-            f"<VcpuExit FAULT {self.code.name} at {self.gpa:#x} after {self.completed}, "
-            f"qualification {self.qualification:#x}>"
+            f"<VcpuExit FAULT {self.code.name} at {self.gpa:#x} after {self.completed}, qualification {self.qualification:#x}>"
         )
 
 
@@ -175,7 +174,7 @@ class Vcpu(Handle):
         """
         return self._enter_and_access(self._check(gpas, write, execute, values, into), 0)
 
-    # -- how ------------------------------------------------------------------------------------------------------------
+    # -- how --------------------------------------------------------------------------------------------------------
 
     def _enter_and_access(self, program: _Program, start: int) -> VcpuExit:
         """One stay in the tables."""

@@ -55,7 +55,7 @@ class Vm(Handle):
         self._check_alive()
         return self._space
 
-    # -- memory segments ------------------------------------------------------------------------------------------------
+    # -- memory segments --------------------------------------------------------------------------------------------
 
     def alloc_memseg(self, segid: SupportsIndex, length: SupportsIndex, *, transient: bool = False) -> RamObject:
         """Allocate a memory segment; the ``Vm`` owns it.
@@ -129,11 +129,9 @@ class Vm(Handle):
         self._check_alive()
         self._space.unmap(gpa, length)
 
-    # -- windows --------------------------------------------------------------------------------------------------------
+    # -- windows ----------------------------------------------------------------------------------------------------
 
-    def map_object(
-        self, segid: SupportsIndex, offset: SupportsIndex, length: SupportsIndex, prot: SupportsIndex
-    ) -> Segment:
+    def map_object(self, segid: SupportsIndex, offset: SupportsIndex, length: SupportsIndex, prot: SupportsIndex) -> Segment:
         """A window straight to a memory segment; what is written through it is never dirty.
 
         Parameters
@@ -190,7 +188,7 @@ class Vm(Handle):
         self._segments.append(segment)
         return segment
 
-    # -- vCPUs and the end ----------------------------------------------------------------------------------------------
+    # -- vCPUs and the end ------------------------------------------------------------------------------------------
 
     def vcpu(self, cpu: SupportsIndex, *, tlb: SupportsIndex = 0) -> Vcpu:
         """The vCPU of a number, made with a client of its own when first asked for.

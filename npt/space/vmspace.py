@@ -4,8 +4,6 @@ import warnings
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex
 
-import numpy as np
-
 from npt._host import available_bytes
 from npt._types import Prot, U64Array
 from npt.errors import Busy, InvalidArgument, ReservoirExhausted
@@ -16,12 +14,21 @@ from npt.memory.reservoir import Reservoir
 from npt.space.client import VmClient
 from npt.space.core import Core
 from npt.space.dirtycalls import DirtyCalls
-from npt.space.exclusion import Counters, State
+from npt.space.exclusion import Counters
 from npt.space.mappings import Mapping
 from npt.table.explain import Walk, WalkStep
 from npt.table.tree import PageTable
 from npt.units import (
-    NO_PFN, as_address, as_flag, as_gpas, as_int, as_integers, as_length, as_prot, as_range, check_inside, format_size,
+    as_address,
+    as_flag,
+    as_gpas,
+    as_int,
+    as_integers,
+    as_length,
+    as_prot,
+    as_range,
+    check_inside,
+    format_size,
     page_down,
 )  # fmt: skip
 
@@ -89,7 +96,7 @@ class VmSpace(DirtyCalls):
             f"{core.table.resident} pages resident{tracking}>"
         )
 
-    # -- what it is -----------------------------------------------------------------------------------------------------
+    # -- what it is -------------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -140,7 +147,7 @@ class VmSpace(DirtyCalls):
         with self._core.exclusion.reading():
             return self._core.mappings.all()
 
-    # -- mappings -------------------------------------------------------------------------------------------------------
+    # -- mappings ---------------------------------------------------------------------------------------------------
 
     def map(
         self, obj: VmObject, gpa: SupportsIndex, length: SupportsIndex, prot: SupportsIndex, offset: SupportsIndex = 0
@@ -353,7 +360,7 @@ class VmSpace(DirtyCalls):
             with core.exclusion.hold():
                 return core.table.populate(core.mappings.extents, gpa, length)
 
-    # -- looking --------------------------------------------------------------------------------------------------------
+    # -- looking ----------------------------------------------------------------------------------------------------
 
     def translate(self, gpas: Any) -> U64Array:
         """Host frames behind addresses.
@@ -403,7 +410,7 @@ class VmSpace(DirtyCalls):
             steps = core.table.walk(gpa) if gpa < core.size else ()
             return Walk(gpa, core.format, tuple(WalkStep(*step) for step in steps))
 
-    # -- clients and the end --------------------------------------------------------------------------------------------
+    # -- clients and the end ----------------------------------------------------------------------------------------
 
     def client(self) -> VmClient:
         """A new client of this space.
@@ -506,11 +513,9 @@ class VmSpace(DirtyCalls):
 
 
 def _as_seconds(value: SupportsFloat) -> float:
-    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") and not hasattr(value, "__index__"):
+    if isinstance(value, (bool, str, bytes)) or (not hasattr(value, "__float__") and not hasattr(value, "__index__")):
         raise TypeError(f"kick_timeout must be a number of seconds, not {type(value).__name__}")
     seconds = float(value)
     if not 0 < seconds < 1e9:
         raise InvalidArgument(f"kick_timeout {seconds} s is not positive and finite")
     return seconds
-
-

@@ -16,9 +16,9 @@ import sys
 
 import numpy as np
 
+from npt._host import available_bytes
 from npt._types import U64Array
 from npt.errors import ReservoirExhausted
-from npt._host import available_bytes
 from npt.units import ENTRIES, PAGE_SIZE
 
 __all__ = ["Arena"]

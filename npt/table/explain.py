@@ -1,7 +1,6 @@
 """``Walk``: one translation, level by level, for people."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from npt import _html
 from npt._types import MemAttr, Prot
@@ -10,7 +9,8 @@ from npt.formats.base import PteFormat
 __all__ = ["Walk", "WalkStep"]
 
 
-class WalkStep(NamedTuple):
+@dataclass(frozen=True)
+class WalkStep:
     """One table on the way."""
 
     level: int  # 4 = root ... 1 = leaf

@@ -59,7 +59,7 @@ class PageTable:
         counts = " + ".join(str(self.tables_in_use(level)) for level in range(LEVELS, 0, -1))
         return f"<PageTable {self.format.name}: {counts} tables, {self.resident} pages resident>"
 
-    # -- what it holds --------------------------------------------------------------------------------------------------
+    # -- what it holds ----------------------------------------------------------------------------------------------
 
     @property
     def resident(self) -> int:
@@ -154,7 +154,7 @@ class PageTable:
             raise InvalidArgument(f"level {level} is not 1 to 4")
         return level - 1
 
-    # -- building and taking down ---------------------------------------------------------------------------------------
+    # -- building and taking down -----------------------------------------------------------------------------------
 
     def needed(self, gpa: int, length: int) -> tuple[int, ...]:
         """Most new tables that a mapping may need, by level from the leaf."""
@@ -208,7 +208,7 @@ class PageTable:
         kernels.tables.relink(self.levels, self._counts, unlinked)
         self.build(gpa, length)
 
-    # -- leaves ---------------------------------------------------------------------------------------------------------
+    # -- leaves -----------------------------------------------------------------------------------------------------
 
     def populate(self, extents: U64Array, gpa: int, length: int) -> int:
         """Make a range inside one mapping resident; return how many pages were not."""
@@ -240,9 +240,7 @@ class PageTable:
         """Set bits of selected entries that have all of ``need``; bitmap of those that lacked ``told``."""
         tables, slots = self.find(window)
         words = window.words()
-        kernels.dirty.mark(
-            self.levels[0], tables, slots, window.first, window.end, select, need, bits, told, words
-        )
+        kernels.dirty.mark(self.levels[0], tables, slots, window.first, window.end, select, need, bits, told, words)
         return window.bitmap(words)
 
     def populate_selected(self, extents: U64Array, window: Window, select: U64Array) -> int:

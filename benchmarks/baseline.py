@@ -1,0 +1,55 @@
+"""The peer that everybody has: the source's algorithms, a page at a time, compiled by the same compiler.
+
+Each call of the source walks from the root for every page: ``vmm_vm.c`` 314-324 (harvest), 806-813 (populate) and 699-705
+(unmap). These do the same on the same tables, with the same atomics, for one contiguous object.
+"""
+
+import numpy as np
+
+from npt._types import U64Array
+from npt.kernels.atomics import atomic_cas, atomic_clear, atomic_load
+from npt.kernels.jit import kernel
+from npt.kernels.walk import NONE, Levels, leaf_index
+
+__all__ = ["harvest", "populate", "unmap"]
+
+_ZERO, _ONE, _THREE, _SEVEN, _SHIFT = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(12)
+
+
+@kernel("u8(UniTuple(u8[::1], 4), u8, u8, u8)")
+def populate(levels: Levels, first: np.uint64, end: np.uint64, entry: np.uint64) -> np.uint64:
+    """Install a leaf for each page where there is none; return how many."""
+    added = _ZERO
+    for page in range(np.uint64(first), np.uint64(end)):
+        leaf = leaf_index(levels, page)
+        wanted = entry + ((page - np.uint64(first)) << _SHIFT)
+        if leaf != NONE and atomic_load(levels[0], leaf) == _ZERO and atomic_cas(levels[0], leaf, _ZERO, wanted):
+            added += _ONE
+    return added
+
+
+@kernel("u8(UniTuple(u8[::1], 4), u8, u8, u8, u1[::1])")
+def harvest(levels: Levels, first: np.uint64, end: np.uint64, dirty: np.uint64, bitmap: U64Array) -> np.uint64:
+    """Move each page's dirty bit into a bitmap of bytes; return how many there were."""
+    found = _ZERO
+    for page in range(np.uint64(first), np.uint64(end)):
+        leaf = leaf_index(levels, page)
+        if leaf == NONE or (atomic_load(levels[0], leaf) & dirty) == _ZERO:
+            continue
+        atomic_clear(levels[0], leaf, dirty)
+        k = page - np.uint64(first)
+        bitmap[k >> _THREE] |= np.uint8(_ONE << (k & _SEVEN))
+        found += _ONE
+    return found
+
+
+@kernel("u8(UniTuple(u8[::1], 4), u8, u8)")
+def unmap(levels: Levels, first: np.uint64, end: np.uint64) -> np.uint64:
+    """Clear each page's leaf; return how many were present."""
+    removed = _ZERO
+    for page in range(np.uint64(first), np.uint64(end)):
+        leaf = leaf_index(levels, page)
+        if leaf != NONE and atomic_load(levels[0], leaf) != _ZERO:
+            levels[0][leaf] = _ZERO
+            removed += _ONE
+    return removed

@@ -1,0 +1,135 @@
+"""The commands, and what becomes of errors and interrupts."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import npt
+from npt.cli import show
+from npt.errors import InvalidArgument, NptError
+from npt.units import parse_size
+
+__all__ = ["cli", "run"]
+
+_INTERRUPTED = 130
+_FORMATS = {"ept": npt.EPT, "npt": npt.NPT}
+
+
+class _Size(click.ParamType[int]):
+    """A size like 64MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            size = parse_size(value)
+        except InvalidArgument as error:
+            self.fail(str(error.strerror), param, ctx)
+        if size <= 0 or size % npt.PAGE_SIZE:
+            self.fail(f"{value!r} is not a positive number of whole pages of {npt.PAGE_SIZE} bytes", param, ctx)
+        return size
+
+
+def _check_target(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """A result file must be writable before the work, not after it."""
+    if value is not None and not (value.parent.is_dir() and os.access(value.parent, os.W_OK)):
+        raise click.BadParameter(f"{value.parent} is not a directory that can be written to")
+    return value
+
+
+_target = click.Path(dir_okay=False, writable=True, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(npt.__version__, prog_name="npt")
+def cli() -> None:
+    """Guest memory of a hypervisor: how fast it is here, and what real programs do in it."""
+
+
+@cli.command()
+@click.option("--size", "sizes", type=_Size(), multiple=True, help="Size of a guest, like 1GiB; repeatable.  [64MiB 1GiB 4GiB]")
+@click.option(
+    "--dirty", "shares", type=click.FloatRange(0, 1), multiple=True, help="Share of dirty pages; repeatable.  [0 0.01 0.1 1]"
+)
+@click.option("--format", "formats", type=click.Choice(list(_FORMATS)), multiple=True, help="Repeatable.  [both]")
+@click.option("--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the pages that are dirty.")
+@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save rows and how they came about.")
+@click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the rows.")
+def bench(
+    sizes: tuple[int, ...], shares: tuple[float, ...], formats: tuple[str, ...], repeat: int, seed: int,
+    json_file: Path | None, csv_file: Path | None,
+) -> None:  # fmt: skip
+    """Map, populate, harvest and unmap guests; tell the speed as a share of what this machine's memory can do."""
+    from npt.studies.throughput import SHARES, throughput
+
+    with show.progress() as watch:
+        results = throughput(
+            [_FORMATS[name] for name in dict.fromkeys(formats)] or list(_FORMATS.values()),
+            sizes=list(dict.fromkeys(sizes)) or show.default_sizes(),
+            shares=list(dict.fromkeys(shares)) or SHARES,
+            repeat=repeat,
+            seed=seed,
+            progress=watch,
+        )
+    show.throughput_table(results)
+    if json_file is not None:
+        results.save_json(json_file)
+    if csv_file is not None:
+        results.save_csv(csv_file)
+
+
+@cli.command()
+@click.argument("history", metavar="NAME_OR_FILE")
+@click.option("--pack", is_flag=True, help="Lay the pages side by side instead of where the program had them.")
+@click.option("--format", "format_name", type=click.Choice(list(_FORMATS)), default="ept", show_default=True)
+@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save the row and how it came about.")
+@click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the row.")
+def replay(history: str, pack: bool, format_name: str, json_file: Path | None, csv_file: Path | None) -> None:
+    """Run a real program's write history through the tables and check every window: xz, sqlite, sort, or an .npz file."""
+    from npt.studies.replay import replay as run_replay
+    from npt.studies.results import Results, provenance
+    from npt.studies.writers import History
+
+    loaded = History.load(history)
+    with show.progress() as watch:
+        result = run_replay(
+            loaded,
+            format=_FORMATS[format_name],
+            packed=pack,
+            progress=lambda done, total: watch(f"{loaded.name} {format_name}", done, total),
+        )
+    show.replay_table(result)
+    results = Results([result.row()], provenance())
+    if json_file is not None:
+        results.save_json(json_file)
+    if csv_file is not None:
+        results.save_csv(csv_file)
+    if result.difference is not None:
+        raise click.ClickException(f"the tables and the history differ: {result.difference}")
+
+
+def run() -> None:
+    """Run the command line and exit: 0 well, 1 an error, 2 wrong usage, 130 interrupted."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except NptError as error:
+        click.echo(f"Error: {error.strerror}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,18 @@
+"""Experiments: what the engine does on this machine, and what real programs' memory does in it."""
+
+from npt.studies.replay import Difference, ReplayResult, replay
+from npt.studies.results import Results
+from npt.studies.throughput import Throughput, largest_guest, throughput
+from npt.studies.writers import HISTORIES, History
+
+__all__ = [
+    "HISTORIES",
+    "Difference",
+    "History",
+    "ReplayResult",
+    "Results",
+    "Throughput",
+    "largest_guest",
+    "replay",
+    "throughput",
+]

@@ -1,0 +1,124 @@
+"""Who writes: real programs' histories."""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npt._types import U64Array
+from npt.errors import InvalidArgument
+
+__all__ = ["HISTORIES", "History"]
+
+HISTORIES = ("sort", "sqlite", "xz")
+_PAGES_END = 1 << 35  # of the largest space
+
+
+@dataclass(frozen=True)
+class History:
+    """Which pages a program touched, window by window.
+
+    Attributes
+    ----------
+    name : str
+        Of the program.
+    pages : numpy.ndarray
+        ``uint64``, sorted: the page numbers that occur at all.
+    write_offsets, write_pages : numpy.ndarray
+        The pages written in window w are ``pages[write_pages[write_offsets[w]:write_offsets[w + 1]]]``.
+    read_offsets, read_pages : numpy.ndarray
+        The same for reads.
+    window_instructions : int
+        Instructions a window.
+    """
+
+    name: str
+    pages: U64Array
+    write_offsets: NDArray[np.int64]
+    write_pages: NDArray[np.int64]
+    read_offsets: NDArray[np.int64]
+    read_pages: NDArray[np.int64]
+    window_instructions: int
+
+    @classmethod
+    def load(cls, name_or_file: str | os.PathLike[str]) -> "History":
+        """Load one of ``HISTORIES`` by name, or a file of that form.
+
+        Raises
+        ------
+        InvalidArgument
+            The file is of another form, or its arrays do not fit each other.
+        FileNotFoundError
+            There is no such name or file.
+        """
+        if name_or_file in HISTORIES:
+            with as_file(files("npt") / "data" / f"{name_or_file}.npz") as path:
+                return cls._read(path)
+        path = Path(name_or_file)
+        if not path.is_file():
+            names = ", ".join(HISTORIES)
+            raise FileNotFoundError(f"{os.fspath(name_or_file)!r} is neither a history ({names}) nor a file")
+        return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: Path) -> "History":
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError):
+            raise InvalidArgument(f"{path} is not an .npz file") from None
+        try:
+            made = cls(
+                name=path.stem,
+                pages=_numbers(arrays, "pages", np.uint64),
+                write_offsets=_numbers(arrays, "write_offsets", np.int64),
+                write_pages=_numbers(arrays, "write_pages", np.int64),
+                read_offsets=_numbers(arrays, "read_offsets", np.int64),
+                read_pages=_numbers(arrays, "read_pages", np.int64),
+                window_instructions=int(arrays["window_instructions"]),
+            )
+        except KeyError as error:
+            raise InvalidArgument(f"{path} has no array {error}; the histories in npt/data show the form") from None
+        made._check(path)
+        return made
+
+    def _check(self, path: Path) -> None:
+        if not self.pages.size or (self.pages[1:] <= self.pages[:-1]).any():
+            raise InvalidArgument(f"{path}: pages is empty, or not ascending")
+        if int(self.pages[-1]) >= _PAGES_END:
+            raise InvalidArgument(f"{path}: page {int(self.pages[-1]):#x} is beyond the largest space, {_PAGES_END:#x} pages")
+        for kind, offsets, numbers in (
+            ("write", self.write_offsets, self.write_pages),
+            ("read", self.read_offsets, self.read_pages),
+        ):
+            if offsets.size < 2 or offsets[0] != 0 or offsets[-1] != numbers.size or (np.diff(offsets) < 0).any():
+                raise InvalidArgument(f"{path}: {kind}_offsets does not divide {kind}_pages into windows")
+            if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.pages.size:
+                raise InvalidArgument(f"{path}: {kind}_pages has numbers that are no places in pages")
+        if self.write_offsets.size != self.read_offsets.size:
+            raise InvalidArgument(f"{path}: writes and reads have different numbers of windows")
+
+    @property
+    def n_windows(self) -> int:
+        """How many windows there are."""
+        return self.write_offsets.size - 1
+
+    def written(self, window: int) -> NDArray[np.int64]:
+        """Places in ``pages`` of those written in a window."""
+        return self.write_pages[self.write_offsets[window] : self.write_offsets[window + 1]]
+
+    def read(self, window: int) -> NDArray[np.int64]:
+        """Places in ``pages`` of those read in a window."""
+        return self.read_pages[self.read_offsets[window] : self.read_offsets[window + 1]]
+
+
+def _numbers(arrays: dict[str, Any], name: str, dtype: Any) -> NDArray[Any]:
+    array = arrays[name]
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidArgument(f"{name} is not a one-dimensional array of integers")
+    return np.ascontiguousarray(array, dtype=dtype)
