@@ -10,6 +10,10 @@ not look at: all files of this package (numba stamps only the kernel's own), the
 anywhere thus makes a new directory; nothing in it can be stale. Since a kernel has one signature, two processes that fill
 the directory at once write the same thing.
 
+Kernels are compiled without numba's reference counting: arrays are borrowed from the caller for the length of the call, and
+no kernel makes one. With it, each array that goes to an inlined function costs two locked instructions, which made a walk
+fifteen times slower than its loads.
+
 Guarantees: importing a kernel file compiles nothing and never fails for want of a writable directory; a damaged or
             unwritable cache costs a compilation, not an error.
 Relies on:  the package's files do not change while they are being imported.
@@ -117,6 +121,9 @@ def _cache(function: Callable[..., Any]) -> _Cache | None:
         config.CACHE_DIR = before
 
 
+_FLAGS = {"nogil": True, "_nrt": False}
+
+
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL, cached.
 
@@ -126,7 +133,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         if DISABLED:
             return np.errstate(over="ignore")(function)  # machine words wrap; numpy's scalars say so each time
-        dispatcher: Any = numba.njit(nogil=True)(function)
+        dispatcher: Any = numba.njit(**_FLAGS)(function)
         cache = _cache(function)
         if cache is not None:
             dispatcher._cache = cache
@@ -153,7 +160,7 @@ def inline(function: _Function) -> _Function:
     """Make a function a piece of kernels: always inlined, never called from Python."""
     if DISABLED:
         return function
-    return numba.njit(nogil=True, forceinline=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(forceinline=True, **_FLAGS)(function)  # type: ignore[no-any-return]
 
 
 def warm_up() -> int:

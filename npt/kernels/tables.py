@@ -80,29 +80,28 @@ def vacate(
     first: np.uint64,
     end: np.uint64,
     unlinked: U64Array,
-    n_unlinked: U64Array,
+    notes: U64Array,
 ) -> np.uint64:
     """Clear pages ``first`` to ``end``, count them out, unlink what nobody covers; return how many were present.
 
     ``unlinked`` gets a row for each table unlinked (level, table, place of its entry in the parent, that entry) and
-    ``n_unlinked[0]`` their number.
+    ``notes[0]`` their number; ``notes`` has four words, the others are for notes on the way down.
     """
     page, end = np.uint64(first), np.uint64(end)
     removed, rows = _ZERO, _ZERO
-    places = np.zeros(4, np.uint64)  # of the entry taken at each level on the way down
     while page < end:
         stop = min(end, (page | _INDEX) + _ONE)
         table = _ZERO
         for depth in range(_ZERO, np.uint64(3)):
             level = np.uint64(3) - depth
-            places[level] = table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)
-            table = child_table(levels[level][places[level]], level - _ONE)
+            notes[level] = table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)
+            table = child_table(levels[level][notes[level]], level - _ONE)
         removed += clear_run(levels[0], table * _ENTRIES + (page & _INDEX), stop - page)
         counts[0][table] -= stop - page
         level = _ZERO
         while level < np.uint64(3) and counts[level][table] == _ZERO:
             parent = level + _ONE
-            place = places[parent]
+            place = notes[parent]
             unlinked[rows, _LEVEL] = level
             unlinked[rows, _TABLE] = table
             unlinked[rows, _PARENT] = place
@@ -113,7 +112,7 @@ def vacate(
             counts[level][table] -= _ONE
         page = stop
     atomic_add(words, RESIDENT, _ZERO - removed)  # modulo 2**64: a subtraction
-    n_unlinked[0] = rows
+    notes[0] = rows
     return removed
 
 

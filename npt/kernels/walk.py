@@ -46,13 +46,13 @@ def child_table(entry: np.uint64, level: np.uint64) -> np.uint64:
 
 
 @inline
-def descend(upper: U64Array, lower: U64Array, table: np.uint64, index: np.uint64, level: np.uint64) -> np.uint64:
-    """Table of array ``lower`` under entry ``index`` of a table of array ``upper``, or NONE."""
-    entry = atomic_load(upper, table * _ENTRIES + index)
+def descend(levels: Levels, level: np.uint64, table: np.uint64, index: np.uint64) -> np.uint64:
+    """Table under entry ``index`` of a directory of ``level`` (3 = root), or NONE."""
+    entry = atomic_load(levels[level], table * _ENTRIES + index)
     if entry == _ZERO:
         return NONE
-    child = child_table(entry, level)
-    if child >= np.uint64(lower.size) >> _NINE:
+    child = child_table(entry, level - _ONE)
+    if child >= np.uint64(levels[level - _ONE].size) >> _NINE:
         return NONE
     return child
 
@@ -60,11 +60,11 @@ def descend(upper: U64Array, lower: U64Array, table: np.uint64, index: np.uint64
 @inline
 def leaf_table(levels: Levels, region: np.uint64) -> np.uint64:
     """Leaf table of a region of 512 pages, or NONE."""
-    table = descend(levels[3], levels[2], _ZERO, (region >> np.uint64(18)) & _INDEX, np.uint64(2))
+    table = descend(levels, np.uint64(3), _ZERO, (region >> np.uint64(18)) & _INDEX)
     if table != NONE:
-        table = descend(levels[2], levels[1], table, (region >> _NINE) & _INDEX, np.uint64(1))
+        table = descend(levels, np.uint64(2), table, (region >> _NINE) & _INDEX)
     if table != NONE:
-        table = descend(levels[1], levels[0], table, region & _INDEX, _ZERO)
+        table = descend(levels, _ONE, table, region & _INDEX)
     return table
 
 
@@ -183,17 +183,17 @@ def leaf_tables(levels: Levels, first: np.uint64, end: np.uint64, tables: U64Arr
     found = _ZERO
     region, end = np.uint64(first), np.uint64(end)
     while region < end:
-        table = descend(levels[3], levels[2], _ZERO, (region >> np.uint64(18)) & _INDEX, np.uint64(2))
+        table = descend(levels, np.uint64(3), _ZERO, (region >> np.uint64(18)) & _INDEX)
         if table == NONE:
             region = ((region >> np.uint64(18)) + _ONE) << np.uint64(18)
             continue
-        table = descend(levels[2], levels[1], table, (region >> _NINE) & _INDEX, _ONE)
+        table = descend(levels, np.uint64(2), table, (region >> _NINE) & _INDEX)
         if table == NONE:
             region = ((region >> _NINE) + _ONE) << _NINE
             continue
         stop = min(end, ((region >> _NINE) + _ONE) << _NINE)
         while region < stop:
-            leaf = descend(levels[1], levels[0], table, region & _INDEX, _ZERO)
+            leaf = descend(levels, _ONE, table, region & _INDEX)
             if leaf != NONE:
                 tables[found] = leaf
                 slots[found] = region - np.uint64(first)

@@ -193,11 +193,11 @@ class PageTable:
         """
         first = gpa >> PAGE_SHIFT
         unlinked = np.empty((sum(self.needed(gpa, length)), kernels.tables.ROW), np.uint64)
-        n_unlinked = np.zeros(1, np.uint64)
+        notes = np.zeros(4, np.uint64)
         n_present = kernels.tables.vacate(
-            self.levels, self._counts, self.words, first, first + (length >> PAGE_SHIFT), unlinked, n_unlinked
+            self.levels, self._counts, self.words, first, first + (length >> PAGE_SHIFT), unlinked, notes
         )
-        return n_present, unlinked[: int(n_unlinked[0])]
+        return n_present, unlinked[: int(notes[0])]
 
     def release(self, unlinked: U64Array) -> None:
         """Free unlinked tables, once no vCPU can be inside them."""
