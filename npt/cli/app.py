@@ -1,5 +1,6 @@
 """The commands, and what becomes of errors and interrupts."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -42,6 +43,13 @@ def _check_target(_: click.Context, __: click.Parameter, value: Path | None) -> 
     return value
 
 
+def _check_shares(_: click.Context, __: click.Parameter, values: tuple[float, ...]) -> tuple[float, ...]:
+    """A range of floats lets nan in."""
+    if any(math.isnan(value) for value in values):
+        raise click.BadParameter("nan is not a share")
+    return values
+
+
 _target = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
@@ -54,7 +62,12 @@ def cli() -> None:
 @cli.command()
 @click.option("--size", "sizes", type=_Size(), multiple=True, help="Size of a guest, like 1GiB; repeatable.  [64MiB 1GiB 4GiB]")
 @click.option(
-    "--dirty", "shares", type=click.FloatRange(0, 1), multiple=True, help="Share of dirty pages; repeatable.  [0 0.01 0.1 1]"
+    "--dirty",
+    "shares",
+    type=click.FloatRange(0, 1),
+    multiple=True,
+    callback=_check_shares,
+    help="Share of dirty pages; repeatable.  [0 0.01 0.1 1]",
 )
 @click.option("--format", "formats", type=click.Choice(list(_FORMATS)), multiple=True, help="Repeatable.  [both]")
 @click.option("--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds.")

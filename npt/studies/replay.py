@@ -114,7 +114,7 @@ class _Guest:
         self.reservoir = Reservoir(pages.size * PAGE_SIZE)
         self.ram = self.reservoir.allocate(pages.size * PAGE_SIZE)
         self.space = VmSpace((self.first + self.n_pages) * PAGE_SIZE, format=format, reservoir=self.reservoir, track_dirty=True)
-        starts = np.flatnonzero(np.diff(pages, prepend=pages[0] - np.uint64(2)) != 1)
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(pages) != 1) + 1))  # of runs of consecutive pages
         for start, stop in zip(starts, [*starts[1:], pages.size], strict=True):
             gpa, length = int(self.gpas[start]), int(stop - start) * PAGE_SIZE
             self.space.map(self.ram, gpa, length, Prot.RWX, int(start) * PAGE_SIZE)

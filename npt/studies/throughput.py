@@ -117,6 +117,7 @@ def throughput(
     _check(formats, sizes, shares, repeat)
     steps = _Steps(progress, len(formats) * len(sizes) * (repeat + 1))
     rows: list[Throughput] = []
+    steps.start(f"taking {format_size(max(sizes))} of memory")
     with Reservoir(max(sizes)) as reservoir, reservoir.allocate(max(sizes)) as ram:
         for format in formats:
             for size in sizes:
