@@ -84,7 +84,7 @@ def test_bench__in_a_pipe_tells_its_progress_in_lines() -> None:
     done = _start(*_SMALL)
     table, progress = done.communicate()
     assert done.returncode == 0, progress
-    assert "ns a page" in table
+    assert "ns/page" in table
     assert "of the limit" in table
     assert "ept 4 MiB: 2/4" in progress
     assert "\x1b" not in table + progress
@@ -97,7 +97,7 @@ def test_bench__in_a_terminal_draws_a_bar() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout
     assert b"\x1b" in done.stdout
-    assert b"ns a page" in done.stdout
+    assert b"ns/page" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child")
