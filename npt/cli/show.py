@@ -63,7 +63,9 @@ def default_sizes() -> list[int]:
 
 def throughput_table(results: Results) -> None:
     """What each operation took, beside the limit of the memory."""
-    table = Table(title="one call over the whole guest, tables warm", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table(
+        title="one call over the whole guest, tables warm", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
+    )
     for column in ("format", "guest", "operation", "dirty"):
         table.add_column(column, no_wrap=True)
     for column in ("ns/page", "(median)", "Mpages/s", "of the limit"):

@@ -11,7 +11,7 @@ from npt._types import FaultCode, Handle, Prot, U8Array, U64Array
 from npt.errors import Busy, Fault, Orphaned, StaleHandle
 from npt.memory.objects import VmObject
 from npt.space.core import Core
-from npt.space.exclusion import State
+from npt.space.exclusion import ONLY_LOOK, State
 from npt.space.page import NO_LEAF, VmPage, VmPages
 from npt.units import (
     PAGE_MASK,
@@ -533,7 +533,7 @@ class VmClient(Handle):
 
     def _check_own(self) -> None:
         if self.gate.state & State.FOREIGN:
-            raise StaleHandle("the space belongs to the process that made it; a forked child may only look")
+            raise StaleHandle(ONLY_LOOK)
 
 
 def _fault(gpa: int, prot: Prot, code: int) -> Fault:

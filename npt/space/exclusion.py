@@ -35,8 +35,10 @@ from npt._types import U64Array
 from npt.errors import Busy, Deadlock, InvalidArgument, KickTimeout, Orphaned, StaleHandle
 from npt.memory.objects import VmObject
 
-__all__ = ["Counters", "Exclusion", "Gate", "State"]
+__all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
 
+ONLY_LOOK = "the space belongs to the process that made it; a forked child may only look"
+_IN_CALLBACK = "a callback may read the space and release pages, not change it or look pages up"
 _LINE_WORDS = 8
 _KICK = 0  # word of a line
 
@@ -125,7 +127,7 @@ class Gate:
     def refuse(self) -> None:
         """Raise if this client can do nothing any more."""
         if self.state & _FOREIGN:
-            raise StaleHandle("the space belongs to the process that made it; a forked child may only look")
+            raise StaleHandle(ONLY_LOOK)
         self.check_alive()
         if self.state & _ORPHANED:
             raise Orphaned("the space of this client is gone")
@@ -217,9 +219,9 @@ class Exclusion:
     def check_may_change(self) -> None:
         """Refuse a change from a callback or in a forked child."""
         if self.foreign:
-            raise StaleHandle("the space belongs to the process that made it; a forked child may only look")
+            raise StaleHandle(ONLY_LOOK)
         if self.in_callback:
-            raise Deadlock("a callback may read the space and release pages, not change it or look pages up")
+            raise Deadlock(_IN_CALLBACK)
 
     def check_off_cpu(self) -> None:
         """Refuse a call that kicks, or ends the space, from a thread that is on CPU in it."""
@@ -230,7 +232,7 @@ class Exclusion:
     def check_may_wait(self) -> None:
         """Refuse to wait for HOLD where that would be waiting for this very thread."""
         if self.in_callback:
-            raise Deadlock("a callback may read the space and release pages, not change it or look pages up")
+            raise Deadlock(_IN_CALLBACK)
         self.check_off_cpu()
 
     # -- keeping look-ups out ---------------------------------------------------------------------------------------

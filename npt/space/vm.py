@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self, SupportsIndex
 
 from npt._types import Handle, Prot
-from npt.errors import InvalidArgument, NoSuchMapping, StaleHandle
+from npt.errors import InvalidArgument, NoSuchMapping, NptError, StaleHandle
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
 from npt.memory.objects import RamObject
@@ -246,4 +246,8 @@ class Vm(Handle):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.destroy()
+        try:
+            self.destroy()
+        except NptError:
+            if kind is None:  # an error that ends the block is the one to see
+                raise

@@ -6,7 +6,7 @@ from typing import Any, Self, SupportsFloat, SupportsIndex
 
 from npt._host import available_bytes
 from npt._types import Prot, U64Array
-from npt.errors import Busy, InvalidArgument, ReservoirExhausted
+from npt.errors import Busy, InvalidArgument, NptError, ReservoirExhausted
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
 from npt.memory.objects import MmioObject, VmObject
@@ -507,8 +507,8 @@ class VmSpace(DirtyCalls):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self.close()
-        except Busy:
-            if kind is None:
+        except NptError:
+            if kind is None:  # an error that ends the block is the one to see
                 raise
 
 

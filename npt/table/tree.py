@@ -134,9 +134,9 @@ class PageTable:
             index = gpa >> level_shift(level) & (ENTRIES - 1)
             entry = int(self.levels[level - 1][table * ENTRIES + index])
             yield level, index, entry
-            if not entry:
-                return
             table = (self.format.pfn_of(entry) - FIRST_TABLE_PFN) % TABLES_A_LEVEL
+            if not entry or level > 1 and table >= self._arenas[level - 2].capacity:
+                return  # it leads nowhere, or somebody wrote nonsense through read_table
 
     def entry(self, gpa: int) -> int | None:
         """Raw leaf entry, or None where no leaf table exists."""
