@@ -135,7 +135,7 @@ class PageTable:
             entry = int(self.levels[level - 1][table * ENTRIES + index])
             yield level, index, entry
             table = (self.format.pfn_of(entry) - FIRST_TABLE_PFN) % TABLES_A_LEVEL
-            if not entry or level > 1 and table >= self._arenas[level - 2].capacity:
+            if not entry or (level > 1 and table >= self._arenas[level - 2].capacity):
                 return  # it leads nowhere, or somebody wrote nonsense through read_table
 
     def entry(self, gpa: int) -> int | None:
