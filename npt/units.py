@@ -52,6 +52,7 @@ NO_PFN = 2**64 - 1
 ADDRESS_END = 2**64
 
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+_PROTS = tuple(Prot(bits) for bits in range(8))  # making one, or an operator of IntFlag, costs a microsecond
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGTP]?i?B?)\s*", re.IGNORECASE)
 
 
@@ -75,6 +76,8 @@ def bitmap_bytes(n_pages: int) -> int:
 
 def as_int(value: SupportsIndex, name: str) -> int:
     """Any integer but a bool, as a Python int."""
+    if value.__class__ is int:
+        return value
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, not a bool")
     try:
@@ -85,7 +88,9 @@ def as_int(value: SupportsIndex, name: str) -> int:
 
 def as_flag(value: Any, name: str) -> bool:
     """A bool, and nothing that merely looks like one."""
-    if not isinstance(value, (bool, np.bool_)):
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
         raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
     return bool(value)
 
@@ -136,14 +141,14 @@ def check_inside(gpa: int, length: int, size: int) -> None:
         raise BeyondSpace(f"{gpa:#x} + {length:#x} reaches past the end of the space, {size:#x}")
 
 
-def as_prot(value: SupportsIndex, *, any_of: Prot = Prot.RWX) -> Prot:
+def as_prot(value: SupportsIndex, *, any_of: int = 7) -> Prot:
     """A protection that asks for at least one of ``any_of`` and for nothing unknown."""
     prot = as_int(value, "prot")
-    if not 0 < prot <= Prot.RWX:
+    if not 0 < prot <= 7:
         raise InvalidArgument(f"prot {prot:#x} is not made of READ, WRITE and EXEC")
     if not prot & any_of:
-        raise InvalidArgument(f"prot {Prot(prot)!r} must include {' or '.join(str(p.name) for p in any_of)}")
-    return Prot(prot)
+        raise InvalidArgument(f"prot {_PROTS[prot].name} must include {' or '.join(str(p.name) for p in Prot(any_of))}")
+    return _PROTS[prot]
 
 
 # -- arrays --------------------------------------------------------------------------------------------------------

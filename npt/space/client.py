@@ -30,7 +30,7 @@ from npt.units import (
 
 __all__ = ["VmClient"]
 
-_RW, _RWX = Prot.RW, Prot.RWX
+_READ, _WRITE, _RW, _RWX = 1, 2, 3, 7  # plain ints: an operator of IntFlag costs a microsecond
 _PRESENT = 1  # bit 0 of what can be held, in both formats
 _REFERENCES_OF_A_KEPT_PAGE = 3  # the client's, the loop's, and the argument of getrefcount
 
@@ -80,11 +80,11 @@ class VmClient(Handle):
 
     # -- look-ups ---------------------------------------------------------------------------------------------------
 
-    def _find(self, gpa: int, prot: Prot) -> int:
+    def _find(self, gpa: int, prot: int) -> int:
         """Leaf index of a page, made resident; or minus the fault code. The gate's lock is held."""
         core = self.core
         if gpa >= core.size:
-            return -FaultCode.NOMAP
+            return -int(FaultCode.NOMAP)
         table, format = core.table, core.format
         leaf: int = kernels.walk.look_up(
             table.levels,
@@ -97,7 +97,7 @@ class VmClient(Handle):
         )
         return leaf
 
-    def _find_many(self, gpas: U64Array, prot: Prot, *, install: bool) -> tuple[U8Array, U64Array, U64Array]:
+    def _find_many(self, gpas: U64Array, prot: int, *, install: bool) -> tuple[U8Array, U64Array, U64Array]:
         """Outcomes, leaf indices and PFNs; the gate's lock is held."""
         core = self.core
         table, format = core.table, core.format
@@ -109,7 +109,7 @@ class VmClient(Handle):
         )  # fmt: skip
         return outcomes, leaves, pfns
 
-    def _find_all(self, gpas: U64Array, prot: Prot, *, bytes_needed: bool) -> tuple[U64Array, U64Array]:
+    def _find_all(self, gpas: U64Array, prot: int, *, bytes_needed: bool) -> tuple[U64Array, U64Array]:
         """Leaf indices and PFNs of pages, all made resident or, at the first that cannot be had, none."""
         outcomes, leaves, pfns = self._find_many(gpas, prot, install=False)
         if outcomes.any():
@@ -152,13 +152,15 @@ class VmClient(Handle):
         gate = self.gate
         gate.check_alive()
         gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
+        bits = int(prot)
         with gate.lock:
-            gate.admit()
-            leaf = self._find(gpa, prot)
+            if gate.state:
+                gate.admit()
+            leaf = self._find(gpa, bits)
             if leaf < 0:
-                raise _fault(gpa, prot, -leaf)
+                raise _fault(gpa, bits, -leaf)
             pfn = self.core.format.pfn_of(self.core.table.cells[leaf])
-            page = VmPage(self, gpa, pfn, prot, leaf, bool(prot & Prot.WRITE) and not defer)
+            page = VmPage(self, gpa, pfn, prot, leaf, not defer and bool(bits & _WRITE))
             self._pages.add(page)
         return page
 
@@ -183,10 +185,11 @@ class VmClient(Handle):
         self.gate.check_alive()
         pages, prot = as_gpas(integers, aligned=True), as_prot(prot, any_of=_RW)
         pages = pages.copy()  # the caller's array stays the caller's
+        bits = int(prot)
         with self.gate.lock:
             self.gate.admit()
-            leaves, pfns = self._find_all(pages, prot, bytes_needed=False)
-            batch = VmPages(self, pages, pfns, leaves, prot, bool(prot & Prot.WRITE) and not defer)
+            leaves, pfns = self._find_all(pages, bits, bytes_needed=False)
+            batch = VmPages(self, pages, pfns, leaves, prot, not defer and bool(bits & _WRITE))
             self._batches.add(batch)
         return batch
 
@@ -212,11 +215,11 @@ class VmClient(Handle):
         as_int(gpa, "gpa"), as_int(prot, "prot")
         self.gate.check_alive()
         gpa, prot = page_down(as_address(gpa)), as_prot(prot, any_of=_RWX)
-        code = self.serve(gpa, prot)
+        code = self.serve(gpa, int(prot))
         if code:
             raise _fault(gpa, prot, code)
 
-    def serve(self, gpa: int, prot: Prot) -> int:
+    def serve(self, gpa: int, prot: int) -> int:
         """Internal: the same for checked arguments; the fault code, or 0."""
         with self.gate.lock:
             self.gate.admit()
@@ -250,7 +253,7 @@ class VmClient(Handle):
         pages, prot = as_gpas(integers), as_prot(prot, any_of=_RWX)
         with self.gate.lock:
             self.gate.admit()
-            outcomes, _, _ = self._find_many(pages, prot, install=True)
+            outcomes, _, _ = self._find_many(pages, int(prot), install=True)
             self.gate.faults += pages.size
         return outcomes
 
@@ -279,7 +282,7 @@ class VmClient(Handle):
         text = np.empty(n, np.uint8)
         with self.gate.lock:
             self.gate.admit()
-            frames, _ = self._frames(gpa, n, Prot.READ)
+            frames, _ = self._frames(gpa, n, _READ)
             kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
         return text.tobytes()
 
@@ -309,13 +312,13 @@ class VmClient(Handle):
             source = source.copy()
         with self.gate.lock:
             self.gate.admit()
-            frames, leaves = self._frames(gpa, source.size, Prot.WRITE)
+            frames, leaves = self._frames(gpa, source.size, _WRITE)
             try:
                 kernels.frames.copy_in(core.memory, frames, gpa & PAGE_MASK, source)
             finally:
                 self._mark(leaves)
 
-    def _frames(self, gpa: int, n: int, prot: Prot) -> tuple[U64Array, U64Array]:
+    def _frames(self, gpa: int, n: int, prot: int) -> tuple[U64Array, U64Array]:
         """Frames and leaves of the pages of a byte range; the gate's lock is held."""
         first = page_down(gpa)
         n_pages = -(-(gpa + n - first) // PAGE_SIZE) if n else 0
@@ -536,9 +539,9 @@ class VmClient(Handle):
             raise StaleHandle(ONLY_LOOK)
 
 
-def _fault(gpa: int, prot: Prot, code: int) -> Fault:
+def _fault(gpa: int, prot: int, code: int) -> Fault:
     why = "nothing is mapped there" if code == FaultCode.NOMAP else "the mapping forbids it"
-    return Fault(f"{prot.name} of the page at {gpa:#x}: {why}", FaultCode(code))
+    return Fault(f"{Prot(prot).name} of the page at {gpa:#x}: {why}", FaultCode(code))
 
 
 def _as_bytes_range(gpa: SupportsIndex, n: SupportsIndex) -> tuple[int, int]:

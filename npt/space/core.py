@@ -40,7 +40,7 @@ class Core(Handle):
         self.reservoir: Reservoir | None = None
         self.memory: U8Array = _NO_BYTES
         self.words: U64Array = _NO_WORDS
-        self.base_pfn = 0
+        self.base_pfn = self.n_frames = 0
         self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
         if reservoir is not None:
             self._adopt(reservoir)
@@ -54,7 +54,7 @@ class Core(Handle):
 
     def _adopt(self, reservoir: Reservoir) -> None:
         self.memory, self.words, self.base_pfn = reservoir.memory, reservoir.words, reservoir.base_pfn
-        self.reservoir = reservoir
+        self.reservoir, self.n_frames = reservoir, self.memory.size >> PAGE_SHIFT
 
     def check_host(self, obj: VmObject) -> None:
         """Refuse an object whose frames cannot be told from others' here: another reservoir's, or MMIO over RAM."""
@@ -88,7 +88,7 @@ class Core(Handle):
             The page has no bytes: MMIO, or an unbacked reservoir.
         """
         frame = pfn - self.base_pfn
-        if not 0 <= frame < self.memory.size >> PAGE_SHIFT:
+        if not 0 <= frame < self.n_frames:
             raise NotSupported(f"the page at pfn {pfn:#x} has no bytes here: it is MMIO, or its reservoir is unbacked")
         return frame
 

@@ -20,6 +20,7 @@ __all__ = ["NO_LEAF", "VmPage", "VmPages"]
 NO_LEAF = 2**64 - 1
 _NO_LEAF = np.uint64(NO_LEAF)
 _MANY_VIEWS = 16
+_READ, _WRITE = 1, 2
 
 
 class VmPage(Handle):
@@ -36,6 +37,7 @@ class VmPage(Handle):
     __slots__ = (
         "__weakref__",
         "_before",
+        "_bits",
         "_client",
         "_gpa",
         "_leaf",
@@ -52,6 +54,7 @@ class VmPage(Handle):
         self._gpa = gpa
         self._pfn = pfn
         self._prot = prot
+        self._bits = int(prot)
         self._leaf = leaf  # flat index of the entry; NO_LEAF once unmapped
         self._writes = writes  # dirty at release
         self._object: VmObject | None = None  # referenced since the page was unmapped
@@ -115,7 +118,7 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_readable()``, vmm_vm.c 1283-1289 at 59d65d31.
         """
-        return self._view(Prot.READ, writable=False)
+        return self._view(_READ, writable=False)
 
     def writable(self) -> U8Array:
         """The page's bytes, to be written; otherwise as ``readable``.
@@ -133,12 +136,12 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_writable()``, vmm_vm.c 1297-1303 at 59d65d31.
         """
-        return self._view(Prot.WRITE, writable=True)
+        return self._view(_WRITE, writable=True)
 
-    def _view(self, need: Prot, *, writable: bool) -> U8Array:
+    def _view(self, need: int, *, writable: bool) -> U8Array:
         core = self._holder().core
-        if not self._prot & need:
-            raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {need.name}")
+        if not self._bits & need:
+            raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {Prot(need).name}")
         frame = core.frame_of(self._pfn)
         assert core.reservoir is not None  # frame_of found bytes
         view = core.reservoir.view(frame, writable=writable)
@@ -166,7 +169,7 @@ class VmPage(Handle):
         Source: ``vmp_mark_dirty()``, vmm_vm.c 1318-1324 at 59d65d31.
         """
         self._holder()
-        if not self._prot & Prot.WRITE:
+        if not self._bits & _WRITE:
             raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for WRITE")
         self._writes = True
 

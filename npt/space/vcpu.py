@@ -148,7 +148,7 @@ class Vcpu(Handle):
                 return exit
             if exit.reason is ExitReason.FAULT:
                 assert exit.gpa is not None
-                code = self.client.serve(exit.gpa & ~0xFFF, _ACCESS[program.kinds[done]])
+                code = self.client.serve(exit.gpa & ~0xFFF, int(_ACCESS[program.kinds[done]]))
                 if code:
                     return VcpuExit(ExitReason.FAULT, done, exit.gpa, FaultCode(code), exit.qualification)
 
