@@ -111,14 +111,15 @@ def _cache(function: Callable[..., Any]) -> _Cache | None:
     """A cache for one kernel in our directory, told to numba for just as long as it takes to find it."""
     if _DIRECTORY is None:
         return None
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(_DIRECTORY)
+    ours = {"CACHE_DIR": str(_DIRECTORY), "CACHE_LOCATOR_CLASSES": ""}
+    before = {name: getattr(config, name, "") for name in ours}
     try:
+        vars(config).update(ours)
         return _Cache(function)
     except (OSError, RuntimeError):
         return None
     finally:
-        config.CACHE_DIR = before
+        vars(config).update(before)
 
 
 _FLAGS = {"nogil": True, "_nrt": False}
