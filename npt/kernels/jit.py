@@ -24,6 +24,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,10 +52,12 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except Exception:  # a full disk or a directory that went away: the kernel in memory works all the same
-            return
+        with suppress(Exception):  # a full disk or a directory that went away: the kernel in memory works all the same
+            try:
+                super().save_overload(sig, data)
+            except Exception:  # a damaged index is read before it is written: begin a new one
+                self.flush()
+                super().save_overload(sig, data)
 
 
 def _fingerprint() -> str:

@@ -42,10 +42,7 @@ PFNS = [0, 1, 0x10_0000, 2**33 - 1, 2**40 - 1]
 
 def _every_leaf() -> list[object]:
     return [
-        pytest.param(f, prot, attr, id=f"{f.name}-{int(prot)}-{attr.name}")
-        for f in FORMATS
-        for prot in PROTS
-        for attr in ATTRS
+        pytest.param(f, prot, attr, id=f"{f.name}-{int(prot)}-{attr.name}") for f in FORMATS for prot in PROTS for attr in ATTRS
     ]
 
 
@@ -186,9 +183,7 @@ QUALIFICATIONS = [
 
 
 @pytest.mark.parametrize(("format", "access", "all_of", "any_of", "expected"), QUALIFICATIONS)
-def test_qualification__as_hardware_reports(
-    format: PteFormat, access: Prot, all_of: int, any_of: int, expected: int
-) -> None:
+def test_qualification__as_hardware_reports(format: PteFormat, access: Prot, all_of: int, any_of: int, expected: int) -> None:
     """Exit qualification of an EPT violation, EXITINFO1 of a nested page fault."""
     assert format.qualification(access, all_of, any_of) == expected
 

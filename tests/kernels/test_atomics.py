@@ -236,21 +236,21 @@ ROUNDS = 400
 def set_each_bit_once(words: U64Array, low: np.uint64, high: np.uint64) -> None:
     for k in range(np.uint64(low), np.uint64(high)):
         for i in range(np.uint64(words.size)):
-            atomics.atomic_or(words, i, np.uint64(1) << k)
+            atomics.atomic_or(words, np.uint64(i), np.uint64(1) << k)
 
 
 @kernel("void(u8[::1], u8, u8)")
 def clear_each_bit_once(words: U64Array, low: np.uint64, high: np.uint64) -> None:
     for k in range(np.uint64(low), np.uint64(high)):
         for i in range(np.uint64(words.size)):
-            atomics.atomic_clear(words, i, np.uint64(1) << k)
+            atomics.atomic_clear(words, np.uint64(i), np.uint64(1) << k)
 
 
 @kernel("void(u8[::1], u8, u8)")
 def add_each_round(words: U64Array, value: np.uint64, rounds: np.uint64) -> None:
     for _ in range(np.uint64(rounds)):
         for i in range(np.uint64(words.size)):
-            atomics.atomic_add(words, i, np.uint64(value))
+            atomics.atomic_add(words, np.uint64(i), np.uint64(value))
 
 
 @kernel("void(u8[::1], u8, u8)")
@@ -258,8 +258,8 @@ def swap_each_round(words: U64Array, value: np.uint64, rounds: np.uint64) -> Non
     for _ in range(np.uint64(rounds)):
         for i in range(np.uint64(words.size)):
             while True:
-                before = atomics.atomic_load(words, i)
-                if atomics.atomic_cas(words, i, before, before + np.uint64(value)):
+                before = atomics.atomic_load(words, np.uint64(i))
+                if atomics.atomic_cas(words, np.uint64(i), before, before + np.uint64(value)):
                     break
 
 
@@ -300,6 +300,7 @@ two_cpus = pytest.mark.skipif(
 
 
 @two_cpus
+@pytest.mark.slow
 def test_or__loses_no_update() -> None:
     """Each of 64 bits of each word is set exactly once, by one of two threads, and all are there."""
     set_each_bit_once(np.zeros(1, np.uint64), 0, 0)  # compiled before the race
@@ -310,6 +311,7 @@ def test_or__loses_no_update() -> None:
 
 
 @two_cpus
+@pytest.mark.slow
 def test_clear__loses_no_update() -> None:
     """Each of 64 bits of each word is cleared exactly once, by one of two threads, and none is left."""
     clear_each_bit_once(np.zeros(1, np.uint64), 0, 0)
@@ -320,6 +322,7 @@ def test_clear__loses_no_update() -> None:
 
 
 @two_cpus
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [add_each_round, swap_each_round], ids=["add", "cas"])
 def test_add_and_cas__lose_no_update(function: Any) -> None:
     """What two threads add to the same words is their sum."""
@@ -330,6 +333,7 @@ def test_add_and_cas__lose_no_update(function: Any) -> None:
 
 
 @two_cpus
+@pytest.mark.slow
 def test_xchg__hands_each_value_to_one_thread() -> None:
     """Two threads trade numbered tokens through one cell: none is doubled and none is lost."""
     n = 400_000
