@@ -35,6 +35,7 @@ __all__ = [
     "as_select",
     "as_u64",
     "bitmap_bytes",
+    "check_bitmap_type",
     "check_inside",
     "check_overflow",
     "format_size",
@@ -156,7 +157,10 @@ def as_prot(value: SupportsIndex, *, any_of: int = 7) -> Prot:
 
 def as_integers(values: Any, name: str) -> NDArray[Any]:
     """An array of integers, whatever their values; ints that no numpy integer holds come as objects."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise TypeError(f"{name} must be an array of integers, not a ragged sequence") from None
     if not isinstance(values, np.ndarray) and array.ndim == 1 and array.dtype.kind in "fO":
         return np.array([as_int(value, name) for value in values], dtype=object)  # numpy makes floats of [] or [2**63, 1]
     if array.dtype.kind not in "iu":
@@ -184,16 +188,21 @@ def as_gpas(integers: NDArray[Any], *, aligned: bool = False) -> U64Array:
     return array
 
 
-def _as_bitmap(bitmap: Any, n_pages: int, name: str) -> U8Array:
+def check_bitmap_type(bitmap: Any, name: str) -> None:
+    """Refuse what is not an array of bytes, whatever its shape."""
     if not isinstance(bitmap, np.ndarray):
         raise TypeError(f"{name} must be a numpy array of uint8, not {type(bitmap).__name__}")
     if bitmap.dtype != np.uint8:
         raise TypeError(f"{name} must be of dtype uint8, not {bitmap.dtype}")
+
+
+def _as_bitmap(bitmap: Any, n_pages: int, name: str) -> U8Array:
+    check_bitmap_type(bitmap, name)
     if bitmap.ndim != 1:
         raise InvalidArgument(f"{name} must be one-dimensional, not of shape {bitmap.shape}")
     if bitmap.size < bitmap_bytes(n_pages):
         raise InvalidArgument(f"{name} has {bitmap.size:#x} bytes; {n_pages:#x} pages need {bitmap_bytes(n_pages):#x}")
-    return bitmap
+    return bitmap  # type: ignore[no-any-return]
 
 
 def as_select(select: Any, n_pages: int) -> U8Array:

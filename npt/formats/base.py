@@ -6,7 +6,7 @@ protection asked for. So no kernel branches on the format, and one compiled kern
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,8 +87,8 @@ class PteFormat:
     def __repr__(self) -> str:
         return f"<PteFormat {self.name}>"
 
-    def __reduce__(self) -> str:
-        return self.name.upper()  # pickled by name: there is one of each
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_name, (self.name,)  # there is one of each
 
     def pfn_of(self, entry: int) -> int:
         """Frame that an entry points to."""
@@ -97,3 +97,10 @@ class PteFormat:
     def is_present(self, entry: int) -> bool:
         """Whether an entry leads somewhere."""
         return bool(entry & int(self.masks.present))
+
+
+def _by_name(name: str) -> PteFormat:
+    """The format of a name, to unpickle it."""
+    from npt import formats
+
+    return {"ept": formats.EPT, "npt": formats.NPT}[name]

@@ -150,7 +150,7 @@ class VmClient(Handle):
         as_int(gpa, "gpa"), as_int(prot, "prot")
         defer = as_flag(defer_dirty, "defer_dirty")
         gate = self.gate
-        gate.check_alive()
+        gate.check_usable()
         gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
         bits = int(prot)
         with gate.lock:
@@ -182,7 +182,7 @@ class VmClient(Handle):
         as_int(prot, "prot")
         defer = as_flag(defer_dirty, "defer_dirty")
         integers = as_integers(gpas, "gpas")
-        self.gate.check_alive()
+        self.gate.check_usable()
         pages, prot = as_gpas(integers, aligned=True), as_prot(prot, any_of=_RW)
         pages = pages.copy()  # the caller's array stays the caller's
         bits = int(prot)
@@ -213,7 +213,7 @@ class VmClient(Handle):
         Source: ``vmc_fault()``, vmm_vm.c 1167-1180 at 59d65d31.
         """
         as_int(gpa, "gpa"), as_int(prot, "prot")
-        self.gate.check_alive()
+        self.gate.check_usable()
         gpa, prot = page_down(as_address(gpa)), as_prot(prot, any_of=_RWX)
         code = self.serve(gpa, int(prot))
         if code:
@@ -249,7 +249,7 @@ class VmClient(Handle):
         """
         as_int(prot, "prot")
         integers = as_integers(gpas, "gpas")
-        self.gate.check_alive()
+        self.gate.check_usable()
         pages, prot = as_gpas(integers), as_prot(prot, any_of=_RWX)
         with self.gate.lock:
             self.gate.admit()
@@ -277,11 +277,12 @@ class VmClient(Handle):
             A page is MMIO, or the reservoir is unbacked.
         """
         as_int(gpa, "gpa"), as_int(n, "n")
-        self.gate.check_alive()
+        self.gate.check_usable()
         gpa, n = _as_bytes_range(gpa, n)
-        text = np.empty(n, np.uint8)
         with self.gate.lock:
             self.gate.admit()
+            self._check_mapped(gpa, n)
+            text = np.empty(n, np.uint8)
             frames, _ = self._frames(gpa, n, _READ)
             kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
         return text.tobytes()
@@ -305,7 +306,7 @@ class VmClient(Handle):
         """
         as_int(gpa, "gpa")
         source = as_bytes(data)
-        self.gate.check_alive()
+        self.gate.check_usable()
         gpa, _ = _as_bytes_range(gpa, source.size)
         core = self.core
         if np.may_share_memory(source, core.memory):
@@ -317,6 +318,12 @@ class VmClient(Handle):
                 kernels.frames.copy_in(core.memory, frames, gpa & PAGE_MASK, source)
             finally:
                 self._mark(leaves)
+
+    def _check_mapped(self, gpa: int, n: int) -> None:
+        """Fault on a hole before memory is taken for what lies around it."""
+        end = self.core.mappings.covered_from(gpa) if n else gpa
+        if end < gpa + n:
+            raise _fault(max(page_down(gpa), end), _READ, FaultCode.NOMAP)
 
     def _frames(self, gpa: int, n: int, prot: int) -> tuple[U64Array, U64Array]:
         """Frames and leaves of the pages of a byte range; the gate's lock is held."""
@@ -384,7 +391,7 @@ class VmClient(Handle):
         int
             How many there were.
         """
-        self.gate.check_alive()
+        self.gate.check_usable()
         released = self._count()
         for batch in tuple(self._batches):
             batch.release()
@@ -392,14 +399,16 @@ class VmClient(Handle):
         return released
 
     def n_dropped(self) -> int:
-        """Internal: held pages that nobody but this client knows of any more."""
+        """Internal: held pages that nobody but this client knows of any more, not even by their chain."""
+        known: set[int] = set()
         kept: list[Any] = [*self._batches, *self._pages]
-        n_dropped = 0
         while kept:
             claim = kept.pop()
-            if sys.getrefcount(claim) <= _REFERENCES_OF_A_KEPT_PAGE:
-                n_dropped += len(claim) if isinstance(claim, VmPages) else 1
-        return n_dropped
+            if sys.getrefcount(claim) > _REFERENCES_OF_A_KEPT_PAGE + claim.n_chained():
+                known.add(id(claim))
+        chains = [page.chained() for page in self._pages if page.is_first()]
+        dropped = sum(len(chain) for chain in chains if known.isdisjoint(map(id, chain)))
+        return dropped + sum(len(batch) for batch in self._batches if id(batch) not in known)
 
     def forget(self, gpa: int, length: int, obj: VmObject) -> None:
         """Internal: a range is being unmapped; its holds keep their pages by references to the object instead.
@@ -476,7 +485,7 @@ class VmClient(Handle):
         """
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
-        self.gate.check_alive()
+        self.gate.check_usable()
         with self.gate.lock:
             self.gate.admit()
             self.gate.callback = callback

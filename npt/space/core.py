@@ -25,6 +25,8 @@ class Core(Handle):
     ----------
     tracking : bool
         Dirty tracking is on. Changes under HOLD only.
+    untold : set of int
+        Starts of mappings whose leaves an unmap cleared before it timed out: no client was told yet.
     memory, words : numpy.ndarray
         The reservoir's bytes, as ``uint8`` and as ``uint64``; empty where there are none.
     """
@@ -36,6 +38,7 @@ class Core(Handle):
         self.mappings = Mappings(format)
         self.exclusion = Exclusion(kick_timeout)
         self.tracking = False
+        self.untold: set[int] = set()
         self.destroyed = False
         self.reservoir: Reservoir | None = None
         self.memory: U8Array = _NO_BYTES
@@ -49,6 +52,11 @@ class Core(Handle):
         """Refuse a space that was destroyed."""
         if self.destroyed:
             raise StaleHandle("the space was destroyed")
+
+    def check_own(self) -> None:
+        """Refuse a change to a space that was destroyed, or that is another process's."""
+        self.check_alive()
+        self.exclusion.check_own()
 
     # -- host memory ------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from npt._types import Handle, U8Array, U64Array
 from npt.errors import TrackingDisabled
 from npt.space.core import Core
 from npt.table.tree import NO_SELECTION, Window
-from npt.units import PAGE_SHIFT, as_flag, as_int, as_into, as_range, as_select, check_inside
+from npt.units import PAGE_SHIFT, as_flag, as_int, as_into, as_range, as_select, check_bitmap_type, check_inside
 
 __all__ = ["DirtyCalls"]
 
@@ -49,7 +49,7 @@ class DirtyCalls(Handle):
         """
         enabled = as_flag(enabled, "enabled")
         core, exclusion = self._core, self._core.exclusion
-        core.check_alive()
+        core.check_own()
         if exclusion.in_callback and core.tracking == enabled:
             return
         with exclusion.changing():
@@ -107,7 +107,7 @@ class DirtyCalls(Handle):
         translation is then in your copy.
         Source: ``vmspace_track_dirty()``, vmm_vm.c 299-339 at 59d65d31.
         """
-        gpa, length = self._check(gpa, length, into=into)
+        gpa, length = self._check(gpa, length, changing=True, into=into)
         core = self._core
         self._check_tracking()
         found = self._harvest(gpa, length, NO_SELECTION, core.format.masks.dirty)
@@ -136,7 +136,7 @@ class DirtyCalls(Handle):
         InvalidArgument, AddressOverflow, BeyondSpace, TrackingDisabled
             As for ``track_dirty``.
         """
-        gpa, length = self._check(gpa, length, select=select)
+        gpa, length = self._check(gpa, length, changing=False, select=select)
         core = self._core
         self._check_tracking()
         window = Window(gpa, length)
@@ -164,7 +164,7 @@ class DirtyCalls(Handle):
         InvalidArgument, AddressOverflow, BeyondSpace, TrackingDisabled, Deadlock, KickTimeout
             As for ``track_dirty``.
         """
-        gpa, length = self._check(gpa, length, select=select)
+        gpa, length = self._check(gpa, length, changing=True, select=select)
         self._check_tracking()
         return self._harvest(gpa, length, _selection(Window(gpa, length), select), self._core.format.masks.dirty)
 
@@ -192,7 +192,7 @@ class DirtyCalls(Handle):
         Deadlock
             In a callback.
         """
-        gpa, length = self._check(gpa, length, select=select)
+        gpa, length = self._check(gpa, length, changing=True, select=select)
         core, masks = self._core, self._core.format.masks
         self._check_tracking()
         window = Window(gpa, length)
@@ -227,7 +227,7 @@ class DirtyCalls(Handle):
         """
         as_int(gpa, "gpa"), as_int(length, "length")
         clear = as_flag(clear, "clear")
-        gpa, length = self._check(gpa, length)
+        gpa, length = self._check(gpa, length, changing=clear)
         core, mark = self._core, self._core.format.masks.accessed
         if clear:
             return self._harvest(gpa, length, NO_SELECTION, mark)
@@ -237,13 +237,13 @@ class DirtyCalls(Handle):
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    def _check(self, gpa: Any, length: Any, *, select: Any = None, into: Any = None) -> tuple[int, int]:
+    def _check(self, gpa: Any, length: Any, *, changing: bool, select: Any = None, into: Any = None) -> tuple[int, int]:
         """Types, stale handle, range, bitmap, end of space: in this order."""
         as_int(gpa, "gpa"), as_int(length, "length")
-        for bitmap in (select, into):
+        for bitmap, name in ((select, "select"), (into, "into")):
             if bitmap is not None:
-                as_select(bitmap, 0)
-        self._core.check_alive()
+                check_bitmap_type(bitmap, name)
+        self._core.check_own() if changing else self._core.check_alive()
         gpa, length = as_range(gpa, length)
         if select is not None:
             as_select(select, length >> PAGE_SHIFT)

@@ -116,6 +116,11 @@ class Gate:
         if self.state & _DESTROY:
             raise StaleHandle("the client was destroyed")
 
+    def check_usable(self) -> None:
+        """Refuse a client that was destroyed, or that is another process's."""
+        self.check_alive()
+        self.exclusion.check_own()
+
     def admit(self) -> None:
         """Let a look-up in, waiting for HOLD to end; the lock is held by the caller."""
         while self.state & _BARRED:
@@ -216,10 +221,14 @@ class Exclusion:
         with self.reading():
             yield
 
-    def check_may_change(self) -> None:
-        """Refuse a change from a callback or in a forked child."""
+    def check_own(self) -> None:
+        """Refuse a change in a forked child."""
         if self.foreign:
             raise StaleHandle(ONLY_LOOK)
+
+    def check_may_change(self) -> None:
+        """Refuse a change from a callback or in a forked child."""
+        self.check_own()
         if self.in_callback:
             raise Deadlock(_IN_CALLBACK)
 
@@ -228,6 +237,10 @@ class Exclusion:
         me = threading.get_ident()
         if any(gate.state & _ON_CPU and gate.thread == me for gate in tuple(self.gates)):
             raise Deadlock("this thread is on CPU in the space and would wait for itself; call table_exit first")
+
+    def is_anyone_on_cpu(self) -> bool:
+        """Whether any vCPU is using the tables."""
+        return any(gate.state & _ON_CPU for gate in tuple(self.gates))
 
     def check_may_wait(self) -> None:
         """Refuse to wait for HOLD where that would be waiting for this very thread."""

@@ -78,6 +78,16 @@ class Mappings:
             return self._mappings[at]
         raise NoSuchMapping(f"{gpa:#x} + {length:#x} is not inside one mapping")
 
+    def covered_from(self, gpa: int) -> int:
+        """First address, from ``gpa`` on, that no mapping covers."""
+        at = max(bisect_right(self._gpas, gpa) - 1, 0)
+        for mapping in self._mappings[at:]:
+            if mapping.gpa <= gpa < mapping.gpa + mapping.length:
+                gpa = mapping.gpa + mapping.length
+            elif mapping.gpa > gpa:
+                break
+        return gpa
+
     def exact(self, gpa: int, length: int) -> Mapping:
         """The mapping that is this range.
 

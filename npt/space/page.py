@@ -10,7 +10,7 @@ from npt import kernels
 from npt._types import Handle, Prot, U8Array, U64Array
 from npt.errors import AccessDenied, Busy, InvalidArgument, StaleHandle
 from npt.memory.objects import VmObject
-from npt.units import PAGE_SIZE, as_select
+from npt.units import PAGE_SIZE, as_select, check_bitmap_type
 
 if TYPE_CHECKING:
     from npt.space.client import VmClient
@@ -206,6 +206,23 @@ class VmPage(Handle):
                 raise Busy(f"a page can be chained once; {self._gpa:#x} to {page._gpa:#x} would be the second time")
             self._next, page._before = page, self
 
+    def chained(self) -> "list[VmPage]":
+        """Internal: this page and all behind it."""
+        pages: list[VmPage] = []
+        page: VmPage | None = self
+        while page is not None:
+            pages.append(page)
+            page = page._next
+        return pages
+
+    def is_first(self) -> bool:
+        """Internal: whether no page is before it."""
+        return self._before is None
+
+    def n_chained(self) -> int:
+        """Internal: how many neighbours in the chain know this page."""
+        return (self._next is not None) + (self._before is not None)
+
     def unchain(self) -> None:
         """Internal: leave the chain; the pages on either side close up."""
         if self._before is not None:
@@ -253,13 +270,7 @@ class VmPage(Handle):
         -----
         Source: ``vmp_release_chain()``, vmm_vm.c 1405-1427 at 59d65d31.
         """
-        client = self._holder()
-        pages: list[VmPage] = []
-        page: VmPage | None = self
-        while page is not None:
-            pages.append(page)
-            page = page._next
-        return client.end_pages(pages) > 0
+        return self._holder().end_pages(self.chained()) > 0
 
     def __enter__(self) -> Self:
         self._holder()
@@ -283,21 +294,32 @@ class VmPages(Handle):
         self._client: VmClient | None = client
         self._gpas, self._pfns, self.leaves = gpas, pfns, leaves
         self._gpas.flags.writeable = self._pfns.flags.writeable = False
-        self.prot = prot
+        self._prot = prot
         self._writes = np.full(gpas.size, writes)
         self.references: list[tuple[VmObject, int]] = []  # internal: taken when pages were unmapped
 
     def __repr__(self) -> str:
         state = ", released" if self._client is None else ""
-        return f"<VmPages of {self._gpas.size} pages {self.prot.name}{state}>"
+        return f"<VmPages of {self._gpas.size} pages {self._prot.name}{state}>"
 
     def __len__(self) -> int:
+        self._holder()
         return self._gpas.size
 
     def _holder(self) -> "VmClient":
         if self._client is None:
             raise StaleHandle("the pages were released")
         return self._client
+
+    @property
+    def prot(self) -> Prot:
+        """What they were held for."""
+        self._holder()
+        return self._prot
+
+    def n_chained(self) -> int:
+        """Internal: none; batches have no chains."""
+        return 0
 
     def let_go(self) -> None:
         """Internal: no client has them any more."""
@@ -386,6 +408,8 @@ class VmPages(Handle):
         AccessDenied
             They were not held for writing.
         """
+        if select is not None:
+            check_bitmap_type(select, "select")
         self._holder()
         chosen: Any = slice(None)
         if select is not None:
@@ -395,7 +419,7 @@ class VmPages(Handle):
 
     def written_leaves(self) -> U64Array:
         """Internal: entries to be marked dirty at release."""
-        return np.where(self._writes, self.leaves, _NO_LEAF) if self.prot & Prot.WRITE else self.leaves[:0]
+        return np.where(self._writes, self.leaves, _NO_LEAF) if self._prot & Prot.WRITE else self.leaves[:0]
 
     def n_unmapped(self) -> int:
         """Internal: how many were unmapped since they were held."""
@@ -426,8 +450,8 @@ class VmPages(Handle):
         return self._holder().end_batch(self)
 
     def _check(self, need: Prot) -> None:
-        if not self.prot & need:
-            raise AccessDenied(f"the pages are held for {self.prot.name}, not for {need.name}")
+        if not self._prot & need:
+            raise AccessDenied(f"the pages are held for {self._prot.name}, not for {need.name}")
 
     def __enter__(self) -> Self:
         self._holder()

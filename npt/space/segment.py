@@ -105,9 +105,9 @@ class Segment(Handle, ABC):
     def _place(self, key: Any) -> tuple[int, int]:
         """Offset and length of an index or slice."""
         if isinstance(key, slice):
-            start, stop, step = key.indices(self._length)
-            if step != 1:
-                raise InvalidArgument(f"a segment is sliced with step 1, not {step}")
+            if key.step is not None and as_int(key.step, "step") != 1:
+                raise InvalidArgument(f"a segment is sliced with step 1, not {key.step}")
+            start, stop, _ = key.indices(self._length)
             return start, max(stop - start, 0)
         index = as_int(key, "index")
         offset = index + self._length if index < 0 else index
@@ -116,14 +116,18 @@ class Segment(Handle, ABC):
         return offset, 1
 
     def __getitem__(self, key: Any) -> Any:
+        _check_key(key)
         self._check_open()
         text = self.read(*self._place(key))
         return text if isinstance(key, slice) else text[0]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        source = as_bytes(value) if isinstance(key, slice) else as_bytes(_as_byte(value))
+        _check_key(key)
+        whole = isinstance(key, slice)
+        source: Any = as_bytes(value) if whole else as_int(value, "value")
         self._check_open()
         offset, n = self._place(key)
+        source = source if whole else as_bytes(_as_byte(source))
         if source.size != n:
             raise InvalidArgument(f"{source.size:#x} bytes do not fit a slice of {n:#x}")
         self.write(offset, source)
@@ -209,8 +213,14 @@ class GuestSegment(Segment):
         self._client.destroy()
 
 
-def _as_byte(value: Any) -> bytes:
-    byte = as_int(value, "value")
+def _as_byte(byte: int) -> bytes:
     if not 0 <= byte <= 0xFF:
         raise InvalidArgument(f"value {byte} is not a byte")
     return bytes([byte])
+
+
+def _check_key(key: Any) -> None:
+    """Types first: an index, or a slice of indices."""
+    for part in (key.start, key.stop, key.step) if isinstance(key, slice) else (key,):
+        if part is not None or part is key:
+            as_int(part, "index")

@@ -218,7 +218,7 @@ class Vcpu(Handle):
             _check_flags(flag, name)
         if into is not None and (not isinstance(into, np.ndarray) or into.dtype != np.uint64):
             raise TypeError("into must be a numpy array of uint64")
-        self.client.gate.refuse()
+        self.client.gate.check_usable()
         addresses = as_gpas(addresses)
         kinds = _as_kinds(write, execute, addresses.size)
         stored = _NOTHING if stores is None else as_u64(stores, "values")
@@ -231,11 +231,15 @@ class Vcpu(Handle):
             core = self.client.core
             if any(np.may_share_memory(into, own) for own in (core.memory, *core.table.levels)):
                 raise InvalidArgument("into must not be memory of the tables or of the reservoir")
+        self.client.gate.refuse()
         return _Program(addresses, kinds, stored, _NOTHING if into is None else into)
 
 
 def _check_flags(flag: Any, name: str) -> None:
-    dtype = np.asarray(flag).dtype
+    try:
+        dtype = np.asarray(flag).dtype
+    except ValueError:
+        raise TypeError(f"{name} must be a bool or an array of bools, not a ragged sequence") from None
     if dtype != np.bool_:
         raise TypeError(f"{name} must be a bool or an array of bools, not {dtype}")
 

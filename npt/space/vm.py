@@ -33,6 +33,7 @@ class Vm(Handle):
     ) -> None:
         if not isinstance(reservoir, Reservoir):
             raise TypeError(f"reservoir must be a Reservoir, not {type(reservoir).__name__}")
+        _ = as_int(size, "size"), reservoir.size  # a wrong type, then a closed reservoir, then bad numbers
         self._space = VmSpace(size, format=format, reservoir=reservoir, track_dirty=track_dirty)
         self._reservoir = reservoir
         self._memsegs: dict[int, RamObject] = {}
@@ -82,8 +83,11 @@ class Vm(Handle):
         as_length(length)
         if segid in self._memsegs:
             raise InvalidArgument(f"memory segment {segid} exists already")
-        self._memsegs[segid] = self._reservoir.allocate(length, transient=transient)
-        return self._memsegs[segid]
+        obj = self._reservoir.allocate(length, transient=transient)
+        obj.acquire()
+        obj.release()  # the reference is the Vm's: a caller can take its own, and cannot give this one up
+        self._memsegs[segid] = obj
+        return obj
 
     def memseg(self, segid: SupportsIndex) -> RamObject:
         """The memory segment of a number.
@@ -231,7 +235,7 @@ class Vm(Handle):
         """
         if self._destroyed:
             return
-        self._space.close()
+        error = self._close_space()
         self._destroyed = True
         for segment in self._segments:
             segment.close()
@@ -239,7 +243,19 @@ class Vm(Handle):
             vcpu.client.release_all()
             vcpu.client.destroy()
         for memseg in self._memsegs.values():
-            memseg.release()
+            memseg.drop()
+        if error is not None:
+            raise error
+
+    def _close_space(self) -> BaseException | None:
+        """Close the space; an error that kept it from closing is raised, one of a callback is returned."""
+        try:
+            self._space.close()
+        except BaseException as error:
+            if not self._space.destroyed:
+                raise
+            return error
+        return None
 
     def __enter__(self) -> Self:
         self._check_alive()

@@ -1,8 +1,11 @@
 """``VmSpace``: one guest's physical address space."""
 
+import math
 import warnings
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex
+
+import numpy as np
 
 from npt._host import available_bytes
 from npt._types import Prot, U64Array
@@ -35,6 +38,7 @@ from npt.units import (
 __all__ = ["VmSpace"]
 
 _SIZE_END = 1 << 47
+_LONGEST_TIMEOUT = 1e9
 _WORTH_ASKING = 64 << 20  # bytes of new tables from which on it is asked whether they fit
 
 
@@ -79,6 +83,9 @@ class VmSpace(DirtyCalls):
         if reservoir is not None and not isinstance(reservoir, Reservoir):
             raise TypeError(f"reservoir must be a Reservoir or None, not {type(reservoir).__name__}")
         tracking = as_flag(track_dirty, "track_dirty")
+        _check_number(kick_timeout)
+        if reservoir is not None:
+            _ = reservoir.size  # a closed one is told before bad numbers
         timeout = _as_seconds(kick_timeout)
         size = as_length(size, "size")
         if size > _SIZE_END:
@@ -147,6 +154,11 @@ class VmSpace(DirtyCalls):
         with self._core.exclusion.reading():
             return self._core.mappings.all()
 
+    @property
+    def destroyed(self) -> bool:
+        """Whether the space was destroyed or closed."""
+        return self._core.destroyed
+
     # -- mappings ---------------------------------------------------------------------------------------------------
 
     def map(
@@ -189,7 +201,7 @@ class VmSpace(DirtyCalls):
             raise TypeError(f"obj must be a VmObject, not {type(obj).__name__}")
         for value, name in ((gpa, "gpa"), (length, "length"), (prot, "prot"), (offset, "offset")):
             as_int(value, name)
-        core.check_alive()
+        core.check_own()
         _ = obj.length  # a stale object is told before bad numbers
         gpa, length = as_range(gpa, length)
         prot = as_prot(prot, any_of=Prot.READ)
@@ -251,7 +263,7 @@ class VmSpace(DirtyCalls):
         """
         for value, name in ((gpa, "gpa"), (length, "length"), (hpa, "hpa")):
             as_int(value, name)
-        self._core.check_alive()
+        self._core.check_own()
         gpa, length = as_range(gpa, length)
         obj = MmioObject(length, hpa)
         self.map(obj, gpa, length, Prot.RW)
@@ -284,7 +296,7 @@ class VmSpace(DirtyCalls):
         """
         as_int(gpa, "gpa"), as_int(length, "length")
         core, exclusion = self._core, self._core.exclusion
-        core.check_alive()
+        core.check_own()
         gpa, length = as_range(gpa, length)
         if exclusion.in_callback:
             core.mappings.exact(gpa, length)
@@ -306,18 +318,21 @@ class VmSpace(DirtyCalls):
             gate.client.forget(gpa, length, mapping.obj)
         n_present, unlinked = core.table.vacate(gpa, length)
         try:
+            if n_present:
+                core.untold.add(gpa)  # until the callbacks have run; a kick that times out leaves it for the next try
             if n_present or unlinked.size:
                 exclusion.raise_epoch(generation=n_present > 0)
-                exclusion.kick()
+            exclusion.kick()  # also whom an earlier try did not get out
         except BaseException:
             core.table.restore(gpa, length, unlinked)
             raise
         error = None
         try:
-            if n_present:
+            if gpa in core.untold:
                 exclusion.call_back(gpa, length)
         except BaseException as raised:
             error = raised
+        core.untold.discard(gpa)
         core.table.release(unlinked)
         core.mappings.remove(mapping)
         return error
@@ -350,7 +365,7 @@ class VmSpace(DirtyCalls):
         """
         as_int(gpa, "gpa"), as_int(length, "length")
         core = self._core
-        core.check_alive()
+        core.check_own()
         gpa, length = as_range(gpa, length)
         if core.exclusion.in_callback:
             core.mappings.around(gpa, length)
@@ -426,7 +441,7 @@ class VmSpace(DirtyCalls):
         -----
         Source: ``vmspace_client_alloc()``, vmm_vm.c 823-843 at 59d65d31.
         """
-        self._core.check_alive()
+        self._core.check_own()
         return VmClient(self._core)
 
     def destroy(self) -> None:
@@ -444,12 +459,14 @@ class VmSpace(DirtyCalls):
         Source: ``vmspace_destroy()``, vmm_vm.c 258-288 at 59d65d31.
         """
         core, exclusion = self._core, self._core.exclusion
-        core.check_alive()
+        core.check_own()
         with exclusion.changing():
             core.check_alive()
             exclusion.check_off_cpu()
             if len(core.mappings):
                 raise Busy(f"{len(core.mappings)} mappings are left; unmap them, or close the space")
+            if exclusion.is_anyone_on_cpu():
+                raise Busy("a vCPU is on CPU in the space; let it exit, or close the space")
             exclusion.orphan_all()
             core.destroyed = True
 
@@ -512,10 +529,16 @@ class VmSpace(DirtyCalls):
                 raise
 
 
-def _as_seconds(value: SupportsFloat) -> float:
-    if isinstance(value, (bool, str, bytes)) or (not hasattr(value, "__float__") and not hasattr(value, "__index__")):
+def _check_number(value: SupportsFloat) -> None:
+    if isinstance(value, (bool, np.bool_, str, bytes)) or (not hasattr(value, "__float__") and not hasattr(value, "__index__")):
         raise TypeError(f"kick_timeout must be a number of seconds, not {type(value).__name__}")
-    seconds = float(value)
-    if not 0 < seconds < 1e9:
-        raise InvalidArgument(f"kick_timeout {seconds} s is not positive and finite")
+
+
+def _as_seconds(value: SupportsFloat) -> float:
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not 0 < seconds < _LONGEST_TIMEOUT:
+        raise InvalidArgument(f"kick_timeout {seconds} s is not between 0 and {_LONGEST_TIMEOUT:g} s")
     return seconds

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from npt import kernels
-from npt._types import U8Array, U64Array
+from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, ReservoirExhausted
 from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_pfn
 from npt.table.arena import Arena
@@ -29,7 +29,7 @@ NO_EXTENTS = np.empty((0, 4), np.uint64)
 _RESIDENT = 0  # word of the shared counts
 
 
-class PageTable:
+class PageTable(Handle):
     """The nested page table of one space; ``VmSpace.table``.
 
     Parameters

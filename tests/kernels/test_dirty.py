@@ -153,10 +153,42 @@ def test_mark_leaf__if_it_has_what_is_needed(entry: int, after: int) -> None:
 
 
 def test_mark_leaves__those_named() -> None:
-    """NONE is passed over, the same one twice is fine, absent ones stay zero."""
+    """The same one twice is fine, absent ones stay zero."""
     leaves = u64(0x1, 0x1, TOP | 0x1, 0x0, 0x1)
-    dirty.mark_leaves(leaves, u64(NONE, 2, 3, 0, NONE, 0), 0x1, 0x60)
+    dirty.mark_leaves(leaves, u64(2, 3, 0, 0), 0x1, 0x60)
     assert leaves.tolist() == [0x61, 0x1, TOP | 0x61, 0x0, 0x1]
+
+
+def test_mark_leaves__none_is_passed_over() -> None:
+    """It is no index: not that of the word before the first either."""
+    level = np.full(4, 0x1, np.uint64)
+    dirty.mark_leaves(level[1:], u64(NONE, 0, NONE), 0x1, 0x60)
+    assert level.tolist() == [0x1, 0x61, 0x1, 0x1]
+
+
+@pytest.mark.parametrize("entry", [0x107, 0x207, 0x7])
+def test_mark__reports_what_lacked_any_of_the_bits(entry: int) -> None:
+    """Half of them is not all of them."""
+    leaves, words = np.full(512, entry, np.uint64), np.zeros(8, np.uint64)
+    zero = u64(0)
+    assert int(dirty.mark(leaves, zero, zero, 5, 6, EMPTY, 0x1, 0x300, 0x300, words)) == 1
+    assert bits(words) == {5}
+
+
+@two_cpus
+@pytest.mark.slow
+def test_harvest__keeps_what_is_set_meanwhile() -> None:
+    """One thread harvests D while another sets A in the same entries: no A is lost, and no D comes back."""
+    n_tables = 64
+    tables = np.arange(n_tables, dtype=np.uint64)
+    words = [np.zeros(8 * n_tables, np.uint64) for _ in range(2)]
+    for _ in range(100):
+        leaves = np.full(512 * n_tables, 0x207, np.uint64)
+        on_two_cpus(
+            (dirty.mark, (leaves, tables, tables, 0, leaves.size, EMPTY, 0x1, 0x100, 0x100, words[0])),
+            (dirty.harvest, (leaves, tables, tables, 0, leaves.size, EMPTY, 0x200, words[1])),
+        )
+        assert (leaves == np.uint64(0x107)).all()
 
 
 @two_cpus

@@ -1,0 +1,118 @@
+"""One signature for each kernel, whoever calls it first and with whatever integers."""
+
+import inspect
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npt
+from npt import kernels
+from npt._types import U64Array
+from npt.kernels import dirty, jit
+
+pytestmark = pytest.mark.skipif(jit.DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT=1")
+
+kernels.load_all()
+NAMES = sorted(name for name in jit.KERNELS if name.startswith("npt."))
+WORDS, BYTES = 512, 512 * 4096
+
+
+def _argument(declared: Any, integer: Any) -> Any:
+    """Something harmless of a declared type: zeroes, with no rows where there are rows."""
+    if hasattr(declared, "count"):
+        return tuple(_argument(declared.dtype, integer) for _ in range(declared.count))
+    if not hasattr(declared, "ndim"):
+        return False if str(declared) == "bool" else integer(0)
+    if declared.ndim == 2:
+        return np.zeros((0, 4), np.uint64)
+    return np.zeros(WORDS, np.uint64) if str(declared.dtype) == "uint64" else np.zeros(BYTES, np.uint8)
+
+
+def test_warm_up__compiles_all_and_says_how_many() -> None:
+    """Each kernel then has exactly one signature."""
+    assert npt.warm_up() == len(jit.KERNELS)
+    assert {name: len(dispatcher.signatures) for name, (dispatcher, _) in jit.KERNELS.items()} == dict.fromkeys(jit.KERNELS, 1)
+
+
+def test_load_all__knows_every_kernel_file() -> None:
+    """A file with kernels that ``load_all`` forgets would not be warmed up, and would not be tested here."""
+    files = Path(inspect.getfile(kernels)).parent.glob("*.py")
+    with_kernels = {f.stem for f in files if "\n@kernel(" in f.read_text(encoding="utf-8")}
+    assert {name.split(".")[2] for name in NAMES} == with_kernels
+
+
+@pytest.mark.parametrize("integer", [int, np.uint64, np.int64, np.uint32, np.intp], ids=lambda kind: str(kind.__name__))
+@pytest.mark.parametrize("name", NAMES)
+def test_kernel__any_integers_one_signature(name: str, integer: Any) -> None:
+    """No call makes a second version."""
+    npt.warm_up()
+    dispatcher, _ = jit.KERNELS[name]
+    before = list(dispatcher.signatures)
+    dispatcher(*(_argument(declared, integer) for declared in before[0]))
+    assert dispatcher.signatures == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kernel__releases_the_gil(name: str) -> None:
+    """Threads share the work."""
+    assert jit.KERNELS[name][0].targetoptions["nogil"] is True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [np.zeros(8), np.zeros(8, np.int64), np.zeros(8, np.uint32), np.zeros(16, np.uint64)[::2], np.zeros((2, 4), np.uint64)],
+    ids=["float", "signed", "short", "strided", "2-d"],
+)
+def test_kernel__other_arrays_are_refused(words: Any) -> None:
+    """An array that the signature does not name is a TypeError, not a reinterpretation."""
+    npt.warm_up()
+    with pytest.raises(TypeError):
+        dirty.mark_leaf(words, 0, 0, 1)
+
+
+def _store_one(words: U64Array) -> None:
+    words[np.uint64(0)] = np.uint64(1)
+
+
+def test_kernel__other_arrays_are_refused_at_the_first_call() -> None:
+    """The call that compiles checks its arguments as all others do."""
+    function = jit.kernel("void(u8[::1])")(_store_one)
+    try:
+        numbers = np.zeros(4)
+        with pytest.raises(TypeError):
+            function(numbers)
+        assert not numbers.any()
+    finally:
+        jit.KERNELS.pop(f"{__name__}._store_one")
+
+
+def test_kernel__first_call_from_many_threads() -> None:
+    """All of them get its result; one compiles."""
+    function, n = jit.kernel("void(u8[::1])")(_store_one), 8
+    barrier, words = threading.Barrier(n), [np.zeros(1, np.uint64) for _ in range(n)]
+    failures: list[BaseException] = []
+
+    def call(own: U64Array) -> None:
+        barrier.wait()
+        try:
+            function(own)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=call, args=(own,)) for own in words]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    jit.KERNELS.pop(f"{__name__}._store_one")
+    assert failures == []
+    assert [int(own[0]) for own in words] == [1] * n
+
+
+def test_kernels__unknown_name() -> None:
+    """A module that is not there is an AttributeError, as of any module."""
+    with pytest.raises(AttributeError):
+        kernels.nothing  # noqa: B018

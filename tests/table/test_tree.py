@@ -1,0 +1,488 @@
+"""``PageTable``: built, filled, looked up, taken down; against a slow model of what is mapped."""
+
+import random
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from npt import EPT, NO_PFN, NPT, InvalidArgument, MemAttr, Prot, PteFormat
+from npt._types import U64Array
+from npt.table.tree import NO_EXTENTS, NO_SELECTION, PageTable, Window
+from tests.kernels.world import bits
+
+PAGE, MIB, GIB = 1 << 12, 1 << 20, 1 << 30
+SIZE = 1 << 47
+SHIFT = {1: 21, 2: 30, 3: 39}  # what a table of a level covers
+FORMATS = [EPT, NPT]
+in_both_formats = pytest.mark.parametrize("format", FORMATS, ids=["ept", "npt"])
+Range = tuple[int, int]
+
+# Around the borders of a leaf table, of 1 GiB, of 512 GiB, of the whole space.
+RANGES: list[Range] = [
+    (0, PAGE), (0, 2 * MIB), (0, 2 * MIB + PAGE), (2 * MIB - PAGE, PAGE), (2 * MIB - PAGE, 2 * PAGE), (2 * MIB, PAGE),
+    (MIB, 8 * MIB), (GIB - PAGE, 2 * PAGE), (GIB - 3 * MIB, 6 * MIB), (512 * GIB - PAGE, 2 * PAGE),
+    (512 * GIB - 3 * MIB, 6 * MIB), (SIZE - PAGE, PAGE), (SIZE - 3 * MIB, 3 * MIB), (GIB - 2 * MIB, GIB + 4 * MIB),
+]  # fmt: skip
+IDS = [f"{gpa:#x}+{length:#x}" for gpa, length in RANGES]
+
+
+def in_use(table: PageTable) -> list[int]:
+    """Tables in use, root first."""
+    return [table.tables_in_use(level) for level in (4, 3, 2, 1)]
+
+
+def wanted(*ranges: Range) -> list[int]:
+    """Tables that ranges need, root first: the slow way."""
+    pages = {page for gpa, length in ranges for page in range(gpa, gpa + length, PAGE)}
+    return [1] + [len({page >> SHIFT[level] for page in pages}) for level in (3, 2, 1)]
+
+
+def extent(format: PteFormat, gpa: int, length: int, prot: Prot = Prot.RW) -> U64Array:
+    """One extent, with a host frame for each page that tells which page it is."""
+    entry = host(gpa) << 12 | format.leaf_bits(prot, MemAttr.WB)
+    return np.array([(gpa >> 12, (gpa + length) >> 12, entry, int(prot))], np.uint64)
+
+
+def host(gpa: int) -> int:
+    """Frame behind a page: any, as long as it is its own and below 2**33."""
+    return (gpa >> 12) % (1 << 32) + 0x10_0000
+
+
+def take_down(table: PageTable, gpa: int, length: int) -> int:
+    """Vacate and release."""
+    n_present, unlinked = table.vacate(gpa, length)
+    table.release(unlinked)
+    return int(n_present)
+
+
+# -- one mapping ---------------------------------------------------------------------------------------------------
+
+
+@in_both_formats
+def test_new_table__has_only_a_root(format: PteFormat) -> None:
+    """All zero."""
+    table = PageTable(format, SIZE)
+    assert in_use(table) == [1, 0, 0, 0]
+    assert table.entries(4).tolist() == [0] * 512
+    assert table.resident == 0
+
+
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_build__tables_that_the_range_needs(gpa: int, length: int) -> None:
+    """At each level as many as it touches."""
+    table = PageTable(EPT, SIZE)
+    table.build(gpa, length)
+    assert in_use(table) == wanted((gpa, length))
+
+
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_needed__is_what_a_first_mapping_takes(gpa: int, length: int) -> None:
+    """The estimate is exact where nothing is shared, and memory is counted in tables."""
+    table = PageTable(EPT, SIZE)
+    needed = table.needed(gpa, length)
+    table.build(gpa, length)
+    assert list(needed) == in_use(table)[:0:-1]
+    assert table.memory_needed(gpa, length) == sum(needed) * PAGE
+
+
+@in_both_formats
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_entry__zero_inside_none_where_no_table_is(format: PteFormat, gpa: int, length: int) -> None:
+    """A leaf table's other pages read 0 too."""
+    table = PageTable(format, SIZE)
+    table.build(gpa, length)
+    first, last = gpa >> 21 << 21, ((gpa + length - 1) >> 21) + 1 << 21
+    inside = [first, gpa, gpa + length - PAGE, last - PAGE]
+    outside = [page for page in (first - PAGE, last) if 0 <= page < SIZE]
+    assert [table.entry(page) for page in inside] == [0] * 4
+    assert [table.entry(page) for page in outside] == [None] * len(outside)
+
+
+@in_both_formats
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_populate__each_page_its_frame(format: PteFormat, gpa: int, length: int) -> None:
+    """As many as there are pages; the entries are format bits and the frame."""
+    table = PageTable(format, SIZE)
+    table.build(gpa, length)
+    assert int(table.populate(extent(format, gpa, length), gpa, length)) == table.resident == length // PAGE
+    pages = sorted({gpa, gpa + length - PAGE, gpa + length // 2 // PAGE * PAGE})
+    base = host(gpa) - (gpa >> 12)
+    leaf_bits = format.leaf_bits(Prot.RW, MemAttr.WB)
+    assert [table.entry(page) for page in pages] == [base + (page >> 12) << 12 | leaf_bits for page in pages]
+
+
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_translate__inside_and_outside(gpa: int, length: int) -> None:
+    """NO_PFN one page before and one behind, and at 2**48 more."""
+    table = PageTable(EPT, SIZE)
+    table.build(gpa, length)
+    table.populate(extent(EPT, gpa, length), gpa, length)
+    gpas = [gpa, gpa + 0xFFF, gpa + length - 1, gpa - PAGE if gpa else SIZE, gpa + length, gpa + 2**48, 2**64 - 1]
+    base = host(gpa) - (gpa >> 12)
+    frames = [base + (g >> 12) for g in gpas[:3]] + [NO_PFN] * 4
+    assert table.translate(np.array(gpas, np.uint64), SIZE).tolist() == frames
+
+
+@in_both_formats
+@pytest.mark.parametrize("populated", [False, True], ids=["empty", "populated"])
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_take_down__leaves_only_the_root_all_zero(format: PteFormat, gpa: int, length: int, populated: bool) -> None:
+    """Every level, every entry that was ever used, is zero."""
+    table = PageTable(format, SIZE)
+    table.build(gpa, length)
+    present = int(table.populate(extent(format, gpa, length), gpa, length)) if populated else 0
+    assert take_down(table, gpa, length) == present
+    assert in_use(table) == [1, 0, 0, 0]
+    assert not any(table.entries(level).any() for level in (4, 3, 2, 1))
+    assert table.resident == 0
+
+
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_take_down__tables_are_used_again(gpa: int, length: int) -> None:
+    """Mapping the same range over and over takes no new tables."""
+    table = PageTable(EPT, SIZE)
+    table.build(gpa, length)
+    ever = [table.entries(level).size for level in (4, 3, 2, 1)]
+    for _ in range(3):
+        take_down(table, gpa, length)
+        table.build(gpa, length)
+    assert [table.entries(level).size for level in (4, 3, 2, 1)] == ever
+
+
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_vacate__unlinked_tables_are_not_reused_before_release(gpa: int, length: int) -> None:
+    """A vCPU may still be inside: what is built meanwhile gets other tables."""
+    table = PageTable(EPT, SIZE)
+    table.build(gpa, length)
+    _, unlinked = table.vacate(gpa, length)
+    inside = {(int(level), int(number)) for level, number, _, _ in unlinked.tolist()}
+    table.build(GIB * 3, PAGE)
+    used = set()
+    for level, _, entry in table.walk(GIB * 3):
+        if entry:
+            used.add((level - 2, table.format.pfn_of(entry) % (1 << 27)))
+    assert not used & inside
+
+
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_restore__as_before_but_empty(gpa: int, length: int) -> None:
+    """The same tables, no page present, and it can be populated and taken down again."""
+    table = PageTable(EPT, SIZE)
+    rows = extent(EPT, gpa, length)
+    table.build(gpa, length)
+    directories = [table.entries(level).tolist() for level in (4, 3, 2)]
+    table.populate(rows, gpa, length)
+    _, unlinked = table.vacate(gpa, length)
+    table.restore(gpa, length, unlinked)
+    assert [table.entries(level).tolist() for level in (4, 3, 2)] == directories
+    assert (table.resident, in_use(table)) == (0, wanted((gpa, length)))
+    assert int(table.populate(rows, gpa, length)) == length // PAGE
+    assert take_down(table, gpa, length) == length // PAGE
+    assert in_use(table) == [1, 0, 0, 0]
+
+
+# -- neighbours ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("border", [MIB, 2 * MIB, GIB, GIB + MIB, 512 * GIB, 512 * GIB + MIB])
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_neighbours__one_goes_the_other_stays(border: int, first_out: int) -> None:
+    """Shared tables stay for whoever is left, with its entries."""
+    table = PageTable(EPT, SIZE)
+    ranges = [(border - 3 * PAGE, 3 * PAGE), (border, 5 * PAGE)]
+    for gpa, length in ranges:
+        table.build(gpa, length)
+        table.populate(extent(EPT, gpa, length), gpa, length)
+    assert in_use(table) == wanted(*ranges)
+    gone, left = ranges[first_out], ranges[1 - first_out]
+    before = {page: table.entry(page) for page in range(left[0], left[0] + left[1], PAGE)}
+    take_down(table, *gone)
+    assert in_use(table) == wanted(left)
+    assert {page: table.entry(page) for page in before} == before
+    assert table.resident == left[1] // PAGE
+
+
+def test_neighbours__a_shared_leaf_table_makes_zero_not_none() -> None:
+    """Unmapped, but its table is there for the neighbour."""
+    table = PageTable(EPT, SIZE)
+    table.build(0, PAGE)
+    table.build(PAGE, PAGE)
+    take_down(table, 0, PAGE)
+    assert table.entry(0) == 0
+    take_down(table, PAGE, PAGE)
+    assert table.entry(0) is None
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+def test_entries__are_read_only(level: int) -> None:
+    """Through this view; ``read_table`` is for those who mean it."""
+    table = PageTable(EPT, SIZE)
+    table.build(0, PAGE)
+    with pytest.raises(ValueError, match="read-only"):
+        table.entries(level)[0] = 1
+
+
+def test_entries__are_no_copy() -> None:
+    """What changes later is seen."""
+    table = PageTable(EPT, SIZE)
+    table.build(0, PAGE)
+    view = table.entries(1)
+    table.populate(extent(EPT, 0, PAGE), 0, PAGE)
+    assert int(view[0]) == table.entry(0) != 0
+
+
+@pytest.mark.parametrize("level", [0, 5, -1, 2**64])
+@pytest.mark.parametrize("method", ["entries", "tables_in_use"])
+def test_level__one_to_four(method: str, level: int) -> None:
+    """There are no others."""
+    with pytest.raises(InvalidArgument, match="level"):
+        getattr(PageTable(EPT, SIZE), method)(level)
+
+
+@pytest.mark.parametrize("level", [None, 1.0, True, "4"])
+@pytest.mark.parametrize("method", ["entries", "tables_in_use"])
+def test_level__is_an_integer(method: str, level: Any) -> None:
+    """And no bool."""
+    with pytest.raises(TypeError):
+        getattr(PageTable(EPT, SIZE), method)(level)
+
+
+@in_both_formats
+@pytest.mark.parametrize(("gpa", "length"), RANGES, ids=IDS)
+def test_read_table__walks_as_hardware_does(format: PteFormat, gpa: int, length: int) -> None:
+    """From the root pointer, by the address bits alone, to the leaf."""
+    table = PageTable(format, SIZE)
+    table.build(gpa, length)
+    table.populate(extent(format, gpa, length), gpa, length)
+    page = gpa + length - PAGE
+    pfn, entry = table.root(True) >> 12, 0
+    for shift in (39, 30, 21, 12):
+        entry = int(table.read_table(pfn)[page >> shift & 511])
+        assert entry & int(format.masks.present)
+        pfn = (entry & 0x000F_FFFF_FFFF_F000) >> 12
+    assert entry == table.entry(page)
+
+
+def test_read_table__is_writable_and_no_copy() -> None:
+    """512 entries of the table itself."""
+    table = PageTable(EPT, SIZE)
+    table.build(0, PAGE)
+    leaf_pfn = EPT.pfn_of(int(table.entries(2)[0]))
+    view = table.read_table(leaf_pfn)
+    view[5] = 1 << 63 | 7
+    assert view.shape == (512,)
+    assert table.entry(5 * PAGE) == 1 << 63 | 7
+
+
+@pytest.mark.parametrize("pfn", [0, 0x10_0000, 2**33 - 1, 2**33 + 1, 2**33 + 2**27 + 1, 2**33 + 3 * 2**27 + 1,
+                                 2**33 + 4 * 2**27, 2**63, 2**64, -1])  # fmt: skip
+def test_read_table__no_table_there(pfn: int) -> None:
+    """RAM, tables that were never made, and nonsense."""
+    table = PageTable(EPT, SIZE)
+    table.build(0, PAGE)
+    with pytest.raises(InvalidArgument, match="pfn"):
+        table.read_table(pfn)
+
+
+@pytest.mark.parametrize("pfn", [None, True, 2.0, "1"])
+def test_read_table__pfn_is_an_integer(pfn: Any) -> None:
+    """And no bool."""
+    with pytest.raises(TypeError):
+        PageTable(EPT, SIZE).read_table(pfn)
+
+
+@in_both_formats
+@pytest.mark.parametrize("tracking", [True, False])
+def test_root__points_to_the_root_table(format: PteFormat, tracking: bool) -> None:
+    """With the format's low bits; within 46 bits."""
+    root = PageTable(format, SIZE).root(tracking)
+    assert root == (2**33 + 3 * 2**27) << 12 | format.root_bits(tracking)
+    assert root < 2**46
+
+
+def test_repr__counts() -> None:
+    """Tables from the root down, and resident pages."""
+    table = PageTable(EPT, SIZE)
+    table.build(GIB - PAGE, 2 * PAGE)
+    table.populate(extent(EPT, GIB - PAGE, PAGE), GIB - PAGE, PAGE)
+    assert repr(table) == "<PageTable ept: 1 + 1 + 2 + 2 tables, 1 pages resident>"
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gpa", [0, PAGE, GIB - PAGE, 512 * GIB - GIB // 2])
+@pytest.mark.parametrize("n_gib", [1, 2, 64])
+def test_memory__eight_bytes_a_page_and_one_percent(gpa: int, n_gib: int) -> None:
+    """For one mapping of 1 GiB or more, wherever it starts."""
+    table = PageTable(EPT, SIZE)
+    table.build(gpa, n_gib * GIB)
+    n_bytes = sum(in_use(table)) * PAGE
+    assert n_bytes <= 1.01 * 8 * (n_gib * GIB // PAGE)
+
+
+# -- marks through windows ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [0, 1, 63, 511, 512, 513, 1000])
+@pytest.mark.parametrize("n_pages", [1, 7, 64, 513, 1500])
+def test_mark_peek_harvest__any_range(page: int, n_pages: int) -> None:
+    """What was marked is peeked at, harvested once, and gone; holes and absent pages read 0."""
+    table, gpa = PageTable(NPT, SIZE), 0x100 * PAGE
+    length = 0x500 * PAGE
+    table.build(gpa, length)
+    rows = extent(NPT, gpa, length)
+    table.populate(rows, gpa, 0x480 * PAGE)
+    window, dirty = Window(page * PAGE, n_pages * PAGE), NPT.masks.dirty
+    select = np.frombuffer(random.Random(page).randbytes(-(-n_pages // 8)), np.uint8)
+    expected = {k for k in bits(select) if k < n_pages and 0x100 <= page + k < 0x580}
+    became = table.mark(window, window.selection(select), NPT.masks.present, int(dirty), dirty)
+    assert bits(became) == expected
+    assert bits(table.peek(window, NO_SELECTION, dirty)) == expected
+    words = window.words()
+    assert int(table.harvest(window, NO_SELECTION, dirty, words)) == len(expected)
+    assert bits(window.bitmap(words)) == expected
+    assert bits(table.peek(window, NO_SELECTION, dirty)) == set()
+
+
+@pytest.mark.parametrize("selected", [True, False])
+def test_populate_selected__without_a_selection_is_all(selected: bool) -> None:
+    """Of the window, and writable only."""
+    table, gpa, length = PageTable(EPT, SIZE), 0x1FE * PAGE, 6 * PAGE
+    table.build(gpa, length)
+    rows = np.concatenate((extent(EPT, gpa, 3 * PAGE), extent(EPT, gpa + 3 * PAGE, 3 * PAGE, Prot.READ)))
+    window = Window(gpa + PAGE, 4 * PAGE)
+    select = window.selection(np.array([0b1010], np.uint8)) if selected else NO_SELECTION
+    expected = {2} if selected else {1, 2}
+    assert int(table.populate_selected(rows, window, select)) == len(expected)
+    assert {k for k in range(6) if table.entry(gpa + k * PAGE)} == expected
+
+
+def test_find__huge_window_over_few_tables() -> None:
+    """128 TiB with two leaf tables in it: both are found, at once."""
+    table = PageTable(EPT, SIZE)
+    table.build(5 * MIB, PAGE)
+    table.build(SIZE - PAGE, PAGE)
+    tables, slots = table.find(Window(0, SIZE))
+    assert (len(tables), slots.tolist()) == (2, [2, 2**26 - 1])
+
+
+def test_find__empty_tree() -> None:
+    """Nothing."""
+    tables, slots = PageTable(EPT, SIZE).find(Window(0, SIZE))
+    assert (tables.size, slots.size) == (0, 0)
+
+
+def test_no_extents__is_an_empty_table_of_four_columns() -> None:
+    """What a space without mappings looks up in."""
+    assert NO_EXTENTS.shape == (0, 4)
+    assert NO_EXTENTS.dtype == np.uint64
+
+
+# -- any sequence -----------------------------------------------------------------------------------------------------
+
+BORDERS = [0, 2 * MIB, GIB, 512 * GIB, SIZE]
+STARTS = sorted(
+    {min(max(border + k * PAGE, 0), SIZE - PAGE) for border in BORDERS for k in (-513, -512, -2, -1, 0, 1, 511, 700)}
+)
+
+
+class PageTableMachine(RuleBasedStateMachine):
+    """Mappings come and go near all borders; a dictionary of pages knows what must be there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mappings: dict[int, int] = {}
+        self.pages: dict[int, int] = {}  # resident page -> entry
+
+    @initialize(format=st.sampled_from(FORMATS))
+    def make(self, format: PteFormat) -> None:
+        self.table = PageTable(format, SIZE)
+        self.places = [level.ctypes.data for level in self.table.levels]
+
+    def _free(self, gpa: int, length: int) -> bool:
+        return gpa + length <= SIZE and all(gpa + length <= g or g + n <= gpa for g, n in self.mappings.items())
+
+    @rule(gpa=st.sampled_from(STARTS), n_pages=st.sampled_from([1, 2, 3, 511, 512, 513, 1030]))
+    def map(self, gpa: int, n_pages: int) -> None:
+        if self._free(gpa, n_pages * PAGE):
+            self.table.build(gpa, n_pages * PAGE)
+            self.mappings[gpa] = n_pages * PAGE
+
+    def _pick(self, data: st.DataObject) -> tuple[int, int]:
+        gpa = data.draw(st.sampled_from(sorted(self.mappings)))
+        return gpa, self.mappings[gpa]
+
+    @precondition(lambda self: self.mappings)
+    @rule(data=st.data())
+    def populate(self, data: st.DataObject) -> None:
+        gpa, length = self._pick(data)
+        first = data.draw(st.integers(0, length // PAGE - 1))
+        n_pages = data.draw(st.integers(1, length // PAGE - first))
+        rows = extent(self.table.format, gpa, length)
+        base = int(rows[0, 2])
+        new = 0
+        for k in range(first, first + n_pages):
+            if gpa + k * PAGE not in self.pages:
+                self.pages[gpa + k * PAGE] = base + (k << 12)
+                new += 1
+        assert int(self.table.populate(rows, gpa + first * PAGE, n_pages * PAGE)) == new
+
+    @precondition(lambda self: self.pages)
+    @rule(data=st.data())
+    def mark(self, data: st.DataObject) -> None:
+        page = data.draw(st.sampled_from(sorted(self.pages)))
+        masks = self.table.format.masks
+        marks = int(masks.dirty | masks.accessed)
+        self.table.mark(Window(page, PAGE), NO_SELECTION, masks.write, marks, masks.dirty)
+        self.pages[page] |= marks
+
+    @precondition(lambda self: self.mappings)
+    @rule(data=st.data(), undone=st.booleans())
+    def unmap(self, data: st.DataObject, undone: bool) -> None:
+        gpa, length = self._pick(data)
+        gone = [page for page in self.pages if gpa <= page < gpa + length]
+        n_present, unlinked = self.table.vacate(gpa, length)
+        assert int(n_present) == len(gone)
+        for page in gone:
+            del self.pages[page]
+        if undone:
+            self.table.restore(gpa, length, unlinked)
+        else:
+            self.table.release(unlinked)
+            del self.mappings[gpa]
+
+    @invariant()
+    def agrees(self) -> None:
+        ranges = list(self.mappings.items())
+        assert in_use(self.table) == wanted(*ranges)
+        assert self.table.resident == len(self.pages)
+        assert int((self.table.entries(1) != 0).sum()) == len(self.pages)
+        covered = {page >> 21 for gpa, length in ranges for page in range(gpa, gpa + length, PAGE)}
+        for page in STARTS:
+            expected = self.pages.get(page, 0) if page >> 21 in covered else None
+            assert self.table.entry(page) == expected
+
+    def teardown(self) -> None:
+        if not hasattr(self, "table"):
+            return
+        for gpa, length in self.mappings.items():
+            take_down(self.table, gpa, length)
+        assert in_use(self.table) == [1, 0, 0, 0]
+        assert not any(self.table.entries(level).any() for level in (4, 3, 2, 1))
+        assert [level.ctypes.data for level in self.table.levels] == self.places
+
+
+@pytest.mark.slow
+def test_page_table__any_sequence() -> None:
+    """Whatever is mapped, populated, marked and unmapped, in whatever order: tables, counts and entries are the model's."""
+    run_state_machine_as_test(
+        PageTableMachine, settings=settings(settings(), max_examples=40, stateful_step_count=25, deadline=None)
+    )
