@@ -40,7 +40,7 @@ class NptError(OSError):
         super().__init__(self._number, message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.strerror,)  # OSError would hand (errno, message) to our one-argument constructor
+        return type(self), (self.strerror,), self.__dict__  # OSError would hand over (errno, message)
 
 
 class InvalidArgument(NptError, ValueError):
@@ -93,7 +93,7 @@ class Fault(NptError, LookupError):
         self.code = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.strerror, self.code)
+        return type(self), (self.strerror, self.code), self.__dict__
 
 
 class TrackingDisabled(NptError, PermissionError):

@@ -54,7 +54,7 @@ ADDRESS_END = 2**64
 
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 _PROTS = tuple(Prot(bits) for bits in range(8))  # making one, or an operator of IntFlag, costs a microsecond
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGTP]?i?B?)\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGTP]i?B?|B)?\s*", re.IGNORECASE | re.ASCII)
 
 
 def level_shift(level: int) -> int:
@@ -182,8 +182,9 @@ def as_u64(integers: NDArray[Any], name: str) -> U64Array:
 def as_gpas(integers: NDArray[Any], *, aligned: bool = False) -> U64Array:
     """Byte addresses, from what ``as_integers`` gave; ``aligned`` refuses those that do not start a page."""
     array = as_u64(integers, "gpas")
-    if aligned and (array & np.uint64(PAGE_MASK)).any():
-        first = int(array[(array & np.uint64(PAGE_MASK)).argmax()])
+    odd = (array & np.uint64(PAGE_MASK)) != 0
+    if aligned and odd.any():
+        first = int(array[odd.argmax()])
         raise InvalidArgument(f"gpas holds {first:#x}, which is not page-aligned")
     return array
 
@@ -237,7 +238,7 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InvalidArgument(f"{text!r} is not a size; write it like 64MiB or 4GiB")
     number, unit = match.groups()
-    factor = next(f for name, f in _UNITS.items() if name[0] == (unit[:1].upper() or "B"))
+    factor = next(f for name, f in _UNITS.items() if name[0] == (unit or "B")[0].upper())
     whole, _, fraction = number.partition(".")
     scale: int = 10 ** len(fraction)
     scaled = int(whole + fraction) * factor

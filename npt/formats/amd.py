@@ -37,7 +37,7 @@ def prot_of(entry: int) -> Prot:
     return Prot.READ | (Prot.WRITE if entry & _WRITE else Prot.NONE) | (Prot.NONE if entry & _NX else Prot.EXEC)
 
 
-def attr_of(entry: int) -> MemAttr:
+def attr_of(entry: int) -> int:
     """Memory type of a leaf."""
     return MemAttr.UC if entry & _UNCACHED == _UNCACHED else MemAttr.WB
 

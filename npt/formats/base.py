@@ -72,7 +72,7 @@ class PteFormat:
     deny: tuple[int, ...]
     leaf_bits: Callable[[Prot, MemAttr], int]
     prot_of: Callable[[int], Prot]
-    attr_of: Callable[[int], MemAttr]
+    attr_of: Callable[[int], int]
     root_bits: Callable[[bool], int]
     qualification: Callable[[Prot, int, int], int]
     fields: tuple[tuple[str, int, int], ...]

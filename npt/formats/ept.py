@@ -34,9 +34,10 @@ def prot_of(entry: int) -> Prot:
     return Prot(entry & (_READ | _WRITE | _EXEC))
 
 
-def attr_of(entry: int) -> MemAttr:
-    """Memory type of a leaf."""
-    return MemAttr((entry & _TYPE) >> _TYPE_SHIFT)
+def attr_of(entry: int) -> int:
+    """Memory type of a leaf: a ``MemAttr``, or the bare number of one that is never built here."""
+    kind = (entry & _TYPE) >> _TYPE_SHIFT
+    return MemAttr(kind) if kind in (MemAttr.UC, MemAttr.WB) else kind
 
 
 def root_bits(tracking: bool) -> int:

@@ -44,12 +44,12 @@ _GROUP = 64  # entries that one bitmap word stands for
 _VECTOR = ir.VectorType(_I64, _LANES)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, last: int = 0) -> Any:
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, last: Any = 0) -> Any:
     """Address of an element; under bounds checks, ``index`` to ``index + last`` must all be inside."""
     made = context.make_array(array_type)(context, builder, array)
     checked = context.enable_boundscheck
-    if checked and last:
-        end = builder.add(index, ir.Constant(_I64, last))
+    if checked and last != 0:
+        end = builder.add(index, ir.Constant(_I64, last) if isinstance(last, int) else last)
         cgutils.get_item_pointer(context, builder, array_type, made, [end], wraparound=False, boundscheck=True)
     return cgutils.get_item_pointer(context, builder, array_type, made, [index], wraparound=False, boundscheck=checked)
 
@@ -247,8 +247,9 @@ else:
         def build(context, builder, signature, arguments):
             target_type, _, source_type, _, _ = signature.args
             target, to, source, at, n_bytes = arguments
-            into = _pointer(context, builder, target_type, target, to)
-            out_of = _pointer(context, builder, source_type, source, at)
+            last = builder.sub(n_bytes, ir.Constant(_I64, 1))
+            into = _pointer(context, builder, target_type, target, to, last)
+            out_of = _pointer(context, builder, source_type, source, at, last)
             cgutils.raw_memcpy(builder, into, out_of, n_bytes, 1)
             return context.get_dummy_value()
 
@@ -257,7 +258,8 @@ else:
     @intrinsic
     def zero_bytes(typing_context, target, to, n_bytes):
         def build(context, builder, signature, arguments):
-            into = _pointer(context, builder, signature.args[0], *arguments[:2])
+            last = builder.sub(arguments[2], ir.Constant(_I64, 1))
+            into = _pointer(context, builder, signature.args[0], *arguments[:2], last)
             cgutils.memset(builder, into, arguments[2], 0)
             return context.get_dummy_value()
 

@@ -16,7 +16,7 @@ import numpy as np
 from npt._types import U8Array, U64Array
 from npt.kernels.atomics import atomic_cas, atomic_load
 from npt.kernels.jit import inline, kernel
-from npt.kernels.walk import ADDRESS, Levels, child_table
+from npt.kernels.walk import ADDRESS, NONE, Levels, child_table
 
 __all__ = ["KICK", "LINE_WORDS", "access"]
 
@@ -42,25 +42,25 @@ KICKED, ABSENT, DENIED = np.uint64(1), np.uint64(2), np.uint64(3)
 def _walk(
     levels: Levels, gpa: np.uint64, size: np.uint64, present: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Leaf index, leaf entry, AND and OR of the entries of a walk; the AND is 0 where the walk ended early."""
+    """Leaf index, leaf entry, AND and OR of the entries of a walk; where it ended early NONE and an AND of 0."""
     both, either, table = _ALL, _ZERO, _ZERO
     if gpa >= size:
-        return _ZERO, _ZERO, _ZERO, _ZERO
+        return NONE, _ZERO, _ZERO, _ZERO
     page = gpa >> _PAGE_SHIFT
     for depth in range(_ZERO, np.uint64(3)):
         level = np.uint64(3) - depth
         entry = atomic_load(levels[level], table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX))
         if (entry & present) == _ZERO:
-            return _ZERO, _ZERO, _ZERO, either
+            return NONE, _ZERO, _ZERO, either
         both &= entry
         either |= entry
         table = child_table(entry, level - _ONE)
         if table >= np.uint64(levels[level - _ONE].size) >> _NINE:
-            return _ZERO, _ZERO, _ZERO, either
+            return NONE, _ZERO, _ZERO, either
     leaf = table * _ENTRIES + (page & _INDEX)
     entry = atomic_load(levels[0], leaf)
     if (entry & present) == _ZERO:
-        return _ZERO, _ZERO, _ZERO, either
+        return NONE, _ZERO, _ZERO, either
     return leaf, entry, both & entry, either | entry
 
 
@@ -87,8 +87,8 @@ def access(
         kind = np.uint64(kinds[i])
         need, deny = rules[_NEED + kind], rules[_DENY + kind]
         leaf, entry, both, either = _walk(levels, gpas[i], np.uint64(size), present)
-        if (both & need) != need or (either & deny) != _ZERO:
-            outcome[REASON] = ABSENT if both == _ZERO else DENIED
+        if leaf == NONE or (both & need) != need or (either & deny) != _ZERO:
+            outcome[REASON] = ABSENT if leaf == NONE else DENIED
             outcome[AND_OF_ENTRIES], outcome[OR_OF_ENTRIES] = both, either
             break
         if marking:

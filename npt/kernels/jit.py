@@ -19,10 +19,12 @@ Guarantees: importing a kernel file compiles nothing and never fails for want of
 Relies on:  the package's files do not change while they are being imported.
 """
 
+import functools
 import hashlib
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +41,7 @@ __all__ = ["DISABLED", "KERNELS", "cache_directory", "inline", "kernel", "warm_u
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 DISABLED = bool(config.DISABLE_JIT)
+_COMPILING = threading.Lock()
 KERNELS: dict[str, tuple[Any, str]] = {}  # name -> (dispatcher, signature)
 
 
@@ -136,14 +139,16 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         if DISABLED:
-            return np.errstate(over="ignore")(function)  # machine words wrap; numpy's scalars say so each time
+            return _interpreted(function)
         dispatcher: Any = numba.njit(**_FLAGS)(function)
         cache = _cache(function)
         if cache is not None:
             dispatcher._cache = cache
 
         def first_call(*arguments: Any) -> Any:
-            return _compile(dispatcher, signature)
+            entry_point = _compile(dispatcher, signature)
+            _check_types(dispatcher, arguments)
+            return entry_point
 
         dispatcher._compile_for_args = first_call  # numba asks it for code when none fits, and calls what it returns
         KERNELS[f"{function.__module__}.{function.__name__}"] = dispatcher, signature
@@ -152,12 +157,36 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel as plain Python: words wrap without a warning, and counts come out as Python integers."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        with np.errstate(over="ignore"):
+            result = function(*arguments)
+        return int(result) if isinstance(result, np.integer) else result
+
+    return call
+
+
 def _compile(dispatcher: Any, signature: str) -> Any:
     """Compile a kernel for its one signature, if no other thread has; return its entry point."""
-    entry_point = dispatcher.compile(signature)
-    dispatcher.disable_compile()
-    dispatcher.__dict__.pop("_compile_for_args", None)
-    return entry_point
+    with _COMPILING:
+        if not dispatcher.signatures:
+            dispatcher.compile(signature)
+            dispatcher.disable_compile()
+            dispatcher.__dict__.pop("_compile_for_args", None)
+    (overload,) = dispatcher.overloads.values()
+    return overload.entry_point
+
+
+def _check_types(dispatcher: Any, arguments: tuple[Any, ...]) -> None:
+    """What numba does on every call but the one that compiles: refuse arguments that do not convert."""
+    (wanted,) = dispatcher.signatures
+    given = tuple(dispatcher.typeof_pyval(argument) for argument in arguments)
+    for one, other in zip(given, wanted, strict=True):
+        if dispatcher.typingctx.can_convert(one, other) is None:
+            raise TypeError(f"{dispatcher.__name__} wants {other}, not {one}")
 
 
 def inline(function: _Function) -> _Function:
@@ -170,6 +199,5 @@ def inline(function: _Function) -> _Function:
 def warm_up() -> int:
     """Compile every kernel that has been imported, or load it from the cache; return how many there are."""
     for dispatcher, signature in KERNELS.values():
-        if not dispatcher.signatures:
-            _compile(dispatcher, signature)
+        _compile(dispatcher, signature)
     return len(KERNELS)

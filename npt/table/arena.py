@@ -52,11 +52,14 @@ class Arena:
         ``uint64``, shape ``(512 * capacity,)``; table t is entries ``512 t`` to ``512 (t + 1)``.
     counts : numpy.ndarray
         ``uint64``, shape ``(capacity,)``: pages of mappings that cover a leaf table, children of a directory.
+    cut : bool
+        The capacity is less than was asked for.
     free : numpy.ndarray
         ``uint64``, shape ``(capacity,)``: a stack of tables that were used and are zero again.
     """
 
     def __init__(self, capacity: int) -> None:
+        self.cut = False
         try:
             self._take(capacity)
         except OSError:
@@ -64,6 +67,7 @@ class Arena:
             if fitting >= capacity:
                 raise ReservoirExhausted(f"no address space for {capacity:#x} tables") from None
             self._take(fitting)
+            self.cut = True
 
     def _take(self, capacity: int) -> None:
         self._area, self.entries = _reserve(capacity * ENTRIES)

@@ -52,7 +52,7 @@ class Walk:
         return self.format.prot_of(self.leaf) if self.leaf else None
 
     @property
-    def attr(self) -> MemAttr | None:
+    def attr(self) -> int | None:
         """Memory type of the page, or None if it is not resident."""
         return self.format.attr_of(self.leaf) if self.leaf else None
 
@@ -66,7 +66,7 @@ class Walk:
         marks = [name for name, bit in (("A", masks.accessed), ("D", masks.dirty)) if step.entry & int(bit)]
         assert self.prot is not None  # the entry is not zero
         assert self.attr is not None
-        return " ".join([f"pfn {self.pfn:#x}", str(self.prot.name), self.attr.name, *marks])
+        return " ".join([f"pfn {self.pfn:#x}", str(self.prot.name), _name(self.attr), *marks])
 
     def _verdict(self) -> str:
         if not self.steps:
@@ -84,3 +84,7 @@ class Walk:
         rows = [(s.level, s.index, f"{s.entry:#018x}", self.describe(s)) for s in self.steps]
         caption = f"{self.format.name} walk of {self.gpa:#x}: {self._verdict()}"
         return _html.table(caption, ("level", "index", "entry", "meaning"), rows)
+
+
+def _name(attr: int) -> str:
+    return attr.name if isinstance(attr, MemAttr) else f"type {attr}"

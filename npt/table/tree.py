@@ -168,18 +168,22 @@ class PageTable(Handle):
         ReservoirExhausted
             There is no room for the tables; nothing was made.
         """
-        for arena, needed, level in zip(self._arenas, self.needed(gpa, length), range(1, LEVELS), strict=False):
-            if needed > arena.capacity - self.tables_in_use(level):
-                self._check_room(arena, gpa, length)
-            arena.expect(needed)
+        needed = self.needed(gpa, length)
+        if any(arena.cut for arena in self._arenas):
+            self._check_room(gpa, length, needed)
+        for arena, n in zip(self._arenas, needed, strict=False):
+            arena.expect(n)
         first = gpa >> PAGE_SHIFT
         end = first + (length >> PAGE_SHIFT)
         kernels.tables.build(self.levels, self._counts, self._free, self._state, first, end, self.format.masks.table)
 
-    def _check_room(self, arena: Arena, gpa: int, length: int) -> None:
-        """An arena cut to the machine's memory may be too small; one of full size never is."""
-        if arena.capacity < self._most(gpa + length, self._arenas.index(arena) + 1):
-            raise ReservoirExhausted(f"no room for the tables of {gpa:#x} + {length:#x}")
+    def _check_room(self, gpa: int, length: int, needed: tuple[int, ...]) -> None:
+        """Arenas that were cut to the machine's memory may be too small; those of full size never are."""
+        n_there = self.find(Window(gpa, length))[0].size, 0, 0  # shared leaf tables; directories are reckoned as all new
+        for level, n in enumerate(needed, 1):
+            arena = self._arenas[level - 1]
+            if arena.cut and n - n_there[level - 1] > arena.capacity - self.tables_in_use(level):
+                raise ReservoirExhausted(f"no room for the tables of {gpa:#x} + {length:#x}")
 
     def vacate(self, gpa: int, length: int) -> tuple[int, U64Array]:
         """Clear a mapping's leaves and unlink the tables that nobody covers any more.

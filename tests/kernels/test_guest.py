@@ -44,7 +44,7 @@ class Guest:
             self.world.put(0x1FC + k, (BASE + k) << 12 | format.leaf_bits(prot, MemAttr.WB))
         self.world.put(0x204, 0xFEE0_0000 | format.leaf_bits(Prot.RW, MemAttr.UC))  # below the RAM: no bytes
         self.world.put(0x205, (BASE + N_FRAMES) << 12 | format.leaf_bits(Prot.RW, MemAttr.UC))  # just above it
-        self.world.put(0x206, 0x10 << 52 | (BASE + 1) << 12 | format.leaf_bits(Prot.RW, MemAttr.WB))
+        self.world.put(0x206, 0xFF0 << 52 | (BASE + 1) << 12 | format.leaf_bits(Prot.RW, MemAttr.WB))
 
     def access(
         self, gpas: U64Array, kinds: list[int], *, values: U64Array = NOTHING, loads: U64Array = NOTHING,

@@ -179,7 +179,8 @@ def test_look_up_many__nothing_to_look_up(writable: bool) -> None:
 def test_translate__pfn_or_none(format: PteFormat) -> None:
     """Resident pages only; any byte of a page; nothing is installed."""
     w, _ = _mapped(format)
-    w.put(0x1F2, TOP | 0xF_FFFF_FFFF_F000 | 0x25)
+    w.put(0x1F2, 0xFFFF_FFFF_FFFF_F025)
+    w.put(0x20C, 0x5000_0025)  # the first page past the end
     before = w.levels[0].tolist()
     size = 0x20C << 12
     gpas = [page << 12 | page * 91 % 4096 for page in range(0x1E0, 0x220)] + [0, 2**47, 2**48 | 0x1F2 << 12, 2**64 - 1]
@@ -192,7 +193,7 @@ def test_translate__pfn_or_none(format: PteFormat) -> None:
 
 # -- lists of leaf tables ------------------------------------------------------------------------------------------------
 
-SPARSE = [0, 1, 510, 511, 512, 513, (TIB_HALF >> 9) - 1, TIB_HALF >> 9, 2**26 - 1]  # regions
+SPARSE = [0, 1, 510, 511, 512, 513, 1029, (TIB_HALF >> 9) - 1, TIB_HALF >> 9, 5 * 2**18, 2**26 - 1]  # regions
 
 
 def _leaf_tables(w: World, first: int, end: int) -> list[tuple[int, int]]:
@@ -203,7 +204,7 @@ def _leaf_tables(w: World, first: int, end: int) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("first", "end"), [
     (0, 1), (0, 2), (0, 512), (1, 511), (509, 514), (511, 512), (512, 513), (2, 510), (0, 0), (512, 512), (514, 600),
-    (0, 2**18), (0, 2**26), (2**18 - 1, 2**18 + 1), (2**18, 2**26), (2**26 - 1, 2**26), (600, 2**26 - 1),
+    (0, 2**18), (0, 2**26), (2**18 - 1, 2**18 + 1), (2**18, 2**26), (2**26 - 1, 2**26), (600, 2**26 - 1), (600, 1100), (3 * 2**18 + 7, 6 * 2**18),
 ])  # fmt: skip
 def test_leaf_tables__those_that_are_there(first: int, end: int) -> None:
     """In order, each with its place in the range; at once, even over 2**47 bytes."""

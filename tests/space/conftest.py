@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from npt import EPT, NPT, PteFormat, RamObject, Reservoir, VmClient, VmSpace
-from tests.space.scene import PAGE, SIZE, TIMEOUT, map_at
+from tests.space.everything import Scene
+from tests.space.scene import PAGE, SIZE, TIMEOUT, Calls, map_at
 
 
 @pytest.fixture(params=[EPT, NPT], ids=["ept", "npt"])
@@ -44,3 +45,16 @@ def client(space: VmSpace) -> Iterator[VmClient]:
     yield made
     if "DESTROY" not in repr(made):
         made.release_all()
+
+
+@pytest.fixture
+def calls() -> Calls:
+    """What was called back, in order: to be filled by ``listen``."""
+    return []
+
+
+@pytest.fixture(scope="module", params=[EPT, NPT], ids=["ept", "npt"])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """One scene for all cases of a module: what is refused changes nothing."""
+    assert isinstance(request.param, PteFormat)
+    return Scene(request.param)

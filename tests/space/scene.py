@@ -10,15 +10,32 @@ from numpy.typing import NDArray
 from npt import PageTable, Prot, VmClient, VmObject, VmSpace
 
 __all__ = [
-    "GIB", "LEVELS", "MIB", "PAGE", "SIZE", "TABLES_OF_NOBODY", "TIMEOUT", "bits", "caught", "dirty", "in_callback", "map_at",
-    "on_cpu", "on_cpu_elsewhere", "tables", "write_to",
-]  # fmt: skip
+    "GIB",
+    "LEVELS",
+    "MIB",
+    "PAGE",
+    "SIZE",
+    "TABLES_OF_NOBODY",
+    "TIMEOUT",
+    "Calls",
+    "bits",
+    "caught",
+    "dirty",
+    "in_callback",
+    "listen",
+    "map_at",
+    "on_cpu",
+    "on_cpu_elsewhere",
+    "tables",
+    "write_to",
+]
 
 PAGE = 0x1000
 MIB, GIB = 1 << 20, 1 << 30
 SIZE = 1 << 40  # of a space: two root entries
 TIMEOUT = 0.01  # a vCPU that is asked to leave and never does costs a test this long
 LEVELS = (4, 3, 2, 1)
+Calls = list[tuple[str, int, int]]  # of callbacks: name, gpa, length
 TABLES_OF_NOBODY = (1, 0, 0, 0)  # the root is always there
 
 
@@ -70,6 +87,17 @@ def in_callback(space: VmSpace, act: Callable[[], object]) -> BaseException | No
         listener.destroy()
     assert len(seen) == 1
     return seen[0]
+
+
+def listen(client: VmClient, name: str, calls: Calls, error: BaseException | None = None) -> None:
+    """Note every call, and fail if told to."""
+
+    def note(gpa: int, length: int) -> None:
+        calls.append((name, gpa, length))
+        if error is not None:
+            raise error
+
+    client.on_invalidate(note)
 
 
 @contextmanager
