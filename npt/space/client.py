@@ -563,6 +563,8 @@ def as_bytes(data: Any) -> U8Array:
     """The bytes of anything that has some, without a copy where they are contiguous."""
     try:
         view = memoryview(data)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"data must be bytes-like, not {type(data).__name__}") from None
+    if "O" in view.format:  # pointers of this process are nobody's data
+        raise TypeError("data must be bytes-like, not an array of objects")
     return np.frombuffer(view if view.c_contiguous else view.tobytes(), np.uint8)

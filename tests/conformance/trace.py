@@ -68,8 +68,7 @@ class Trace:
         """Load a ``.jsonl`` file; ``i`` must count its lines."""
         header, *records = (json.loads(text) for text in path.read_text(encoding="utf-8").splitlines())
         lines = tuple(
-            Line(record["i"], record["op"], record["args"], record["res"], tuple(record.get("tags", ())))
-            for record in records
+            Line(record["i"], record["op"], record["args"], record["res"], tuple(record.get("tags", ()))) for record in records
         )
         for line in lines:
             line.res.get("orphaned", []).sort()  # the reference tells them in no special order

@@ -204,7 +204,8 @@ def _leaf_tables(w: World, first: int, end: int) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("first", "end"), [
     (0, 1), (0, 2), (0, 512), (1, 511), (509, 514), (511, 512), (512, 513), (2, 510), (0, 0), (512, 512), (514, 600),
-    (0, 2**18), (0, 2**26), (2**18 - 1, 2**18 + 1), (2**18, 2**26), (2**26 - 1, 2**26), (600, 2**26 - 1), (600, 1100), (3 * 2**18 + 7, 6 * 2**18),
+    (0, 2**18), (0, 2**26), (2**18 - 1, 2**18 + 1), (2**18, 2**26), (2**26 - 1, 2**26), (600, 2**26 - 1),
+    (600, 1100), (3 * 2**18 + 7, 6 * 2**18),
 ])  # fmt: skip
 def test_leaf_tables__those_that_are_there(first: int, end: int) -> None:
     """In order, each with its place in the range; at once, even over 2**47 bytes."""

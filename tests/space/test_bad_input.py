@@ -11,7 +11,8 @@ from npt import (
     Prot,
     Vcpu,
 )  # fmt: skip
-from tests.space.bad_input import CALLS, GOOD_INTEGERS, Bad, Call, cases
+from tests.space.bad_calls import CALLS, GOOD_INTEGERS, cases
+from tests.space.bad_input import Bad, Call
 from tests.space.everything import NEW, PAGE, RAM, SIZE, Scene, refused
 
 
