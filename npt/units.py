@@ -161,6 +161,8 @@ def as_integers(values: Any, name: str) -> NDArray[Any]:
         array = np.asarray(values)
     except ValueError:
         raise TypeError(f"{name} must be an array of integers, not a ragged sequence") from None
+    if isinstance(values, (list, tuple)) and any(value is True or value is False for value in values):
+        raise TypeError(f"{name} must be an array of integers, not of bools")
     if not isinstance(values, np.ndarray) and array.ndim == 1 and array.dtype.kind in "fO":
         return np.array([as_int(value, name) for value in values], dtype=object)  # numpy makes floats of [] or [2**63, 1]
     if array.dtype.kind not in "iu":

@@ -12,6 +12,8 @@ def main() -> None:
         import rich  # noqa: F401
     except ImportError:
         sys.exit("npt's command line needs click and rich: pip install 'npt-engine[cli]'")
-    from npt.cli.app import run
-
+    try:
+        from npt.cli.app import run
+    except KeyboardInterrupt:  # while importing
+        sys.exit(130)
     run()

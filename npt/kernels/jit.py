@@ -196,6 +196,16 @@ def inline(function: _Function) -> _Function:
     return numba.njit(forceinline=True, **_FLAGS)(function)  # type: ignore[no-any-return]
 
 
+def _renew_lock() -> None:
+    """In a forked child: another thread may have been compiling."""
+    global _COMPILING
+    _COMPILING = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def warm_up() -> int:
     """Compile every kernel that has been imported, or load it from the cache; return how many there are."""
     for dispatcher, signature in KERNELS.values():

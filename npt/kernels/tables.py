@@ -18,9 +18,9 @@ from npt._types import U64Array
 from npt.kernels.atomics import atomic_add, atomic_store
 from npt.kernels.jit import inline, kernel
 from npt.kernels.leaves import clear_run
-from npt.kernels.walk import FIRST_TABLE, RESIDENT, TABLES, Levels, child_table
+from npt.kernels.walk import FIRST_TABLE, NONE, RESIDENT, TABLES, Levels, child_table
 
-__all__ = ["ROW", "build", "release_tables", "relink", "vacate"]
+__all__ = ["ROW", "build", "first_unsound", "release_tables", "relink", "vacate"]
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _NINE, _INDEX, _PAGE_SHIFT, _ENTRIES = np.uint64(9), np.uint64(511), np.uint64(12), np.uint64(512)
@@ -70,6 +70,27 @@ def build(
                 table = child_table(entry, level - _ONE)
         counts[0][table] += stop - page
         page = stop
+
+
+@kernel("u8(UniTuple(u8[::1], 4), u8, u8, b1)")
+def first_unsound(levels: Levels, first: np.uint64, end: np.uint64, may_lack: bool) -> np.uint64:
+    """First page of a range whose directories lead nowhere, or NONE; with ``may_lack`` an empty entry is fine.
+
+    Only writes through ``read_table`` can make one; taking tables down or building on them would go astray.
+    """
+    page, end = np.uint64(first), np.uint64(end)
+    while page < end:
+        table = _ZERO
+        for depth in range(_ZERO, np.uint64(3)):
+            level = np.uint64(3) - depth
+            entry = levels[level][table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)]
+            if entry == _ZERO and may_lack:
+                break
+            table = child_table(entry, level - _ONE)
+            if entry == _ZERO or table >= np.uint64(levels[level - _ONE].size) >> _NINE:
+                return page
+        page = (page | _INDEX) + _ONE
+    return NONE
 
 
 @kernel("u8(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8[:, ::1], u8[::1])")

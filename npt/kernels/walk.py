@@ -194,7 +194,7 @@ def leaf_tables(levels: Levels, first: np.uint64, end: np.uint64, tables: U64Arr
         stop = min(end, ((region >> _NINE) + _ONE) << _NINE)
         while region < stop:
             leaf = descend(levels, _ONE, table, region & _INDEX)
-            if leaf != NONE:
+            if leaf != NONE and found < np.uint64(tables.size):  # more only if somebody copied directory entries
                 tables[found] = leaf
                 slots[found] = region - np.uint64(first)
                 found += _ONE

@@ -65,7 +65,7 @@ class VmClient(Handle):
         return self._count()
 
     def _count(self) -> int:
-        return len(self._pages) + sum(len(batch) for batch in self._batches)
+        return len(self._pages) + sum(batch.count() for batch in tuple(self._batches))
 
     @property
     def orphaned(self) -> bool:
@@ -282,8 +282,8 @@ class VmClient(Handle):
         with self.gate.lock:
             self.gate.admit()
             self._check_mapped(gpa, n)
-            text = np.empty(n, np.uint8)
             frames, _ = self._frames(gpa, n, _READ)
+            text = np.empty(n, np.uint8)
             kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
         return text.tobytes()
 
@@ -400,6 +400,10 @@ class VmClient(Handle):
 
     def n_dropped(self) -> int:
         """Internal: held pages that nobody but this client knows of any more, not even by their chain."""
+        with self.gate.lock:
+            return self._count_dropped()
+
+    def _count_dropped(self) -> int:
         known: set[int] = set()
         kept: list[Any] = [*self._batches, *self._pages]
         while kept:
@@ -408,7 +412,7 @@ class VmClient(Handle):
                 known.add(id(claim))
         chains = [page.chained() for page in self._pages if page.is_first()]
         dropped = sum(len(chain) for chain in chains if known.isdisjoint(map(id, chain)))
-        return dropped + sum(len(batch) for batch in self._batches if id(batch) not in known)
+        return dropped + sum(batch.count() for batch in self._batches if id(batch) not in known)
 
     def forget(self, gpa: int, length: int, obj: VmObject) -> None:
         """Internal: a range is being unmapped; its holds keep their pages by references to the object instead.
@@ -418,12 +422,12 @@ class VmClient(Handle):
         Source: ``vmc_space_unmap()``, vmm_vm.c 1028-1068 at 59d65d31, whose loop never ended (line 1048).
         """
         with self.gate.lock:
-            for page in self._pages:
+            for page in tuple(self._pages):
                 if gpa <= page._gpa < gpa + length and page._object is None:
                     obj.acquire()
                     page._object = obj
                     page._leaf = NO_LEAF
-            for batch in self._batches:
+            for batch in tuple(self._batches):
                 batch.forget(gpa, length, obj)
 
     # -- vCPU -------------------------------------------------------------------------------------------------------

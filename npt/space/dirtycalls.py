@@ -50,21 +50,24 @@ class DirtyCalls(Handle):
         enabled = as_flag(enabled, "enabled")
         core, exclusion = self._core, self._core.exclusion
         core.check_own()
-        if exclusion.in_callback and core.tracking == enabled:
+        if core.tracking == enabled:
             return
+        exclusion.check_may_kick()
         with exclusion.changing():
             core.check_alive()
             if core.tracking == enabled:
                 return
             exclusion.check_off_cpu()
             with exclusion.hold():
-                core.tracking = enabled
+                before = core.tracking
+                core.tracking = True  # until no vCPU is inside that relies on its marks
                 exclusion.raise_epoch(generation=True)
                 try:
                     exclusion.kick()
                 except BaseException:
-                    core.tracking = not enabled
+                    core.tracking = before
                     raise
+                core.tracking = enabled
                 exclusion.call_back(0, core.size)
 
     # -- the calls --------------------------------------------------------------------------------------------------
@@ -110,11 +113,7 @@ class DirtyCalls(Handle):
         gpa, length = self._check(gpa, length, changing=True, into=into)
         core = self._core
         self._check_tracking()
-        found = self._harvest(gpa, length, NO_SELECTION, core.format.masks.dirty)
-        if into is None:
-            return found
-        np.bitwise_or(into[: found.size], found, out=into[: found.size])
-        return into
+        return self._harvest(gpa, length, NO_SELECTION, core.format.masks.dirty, into)
 
     def peek_dirty(self, gpa: SupportsIndex, length: SupportsIndex, *, select: U8Array | None = None) -> U8Array:
         """Read the dirty bits of a range; nothing changes.
@@ -257,12 +256,12 @@ class DirtyCalls(Handle):
         if not self._core.tracking:
             raise TrackingDisabled("dirty tracking is off; turn it on with set_tracking(True)")
 
-    def _harvest(self, gpa: int, length: int, select: U64Array, mark: np.uint64) -> U8Array:
+    def _harvest(self, gpa: int, length: int, select: U64Array, mark: np.uint64, into: U8Array | None = None) -> U8Array:
         """Move marks into a bitmap and shoot down; put them back if anything fails."""
         core, exclusion = self._core, self._core.exclusion
         window = Window(gpa, length)
         words = window.words()
-        exclusion.check_may_change()
+        exclusion.check_may_kick()
         with exclusion.changing():
             core.check_alive()
             if mark == core.format.masks.dirty:
@@ -270,14 +269,18 @@ class DirtyCalls(Handle):
             exclusion.check_off_cpu()
             try:
                 core.table.harvest(window, select, mark, words)
+                found = window.bitmap(words)
                 with exclusion.hold():
                     exclusion.raise_epoch(generation=True)
                     exclusion.kick()
                     exclusion.call_back(gpa, length)
+                if into is None:
+                    return found
+                np.bitwise_or(into[: found.size], found, out=into[: found.size])
+                return into
             except BaseException:
                 core.table.mark(window, words, np.uint64(1), int(mark), mark)  # bit 0: present, in both
                 raise
-        return window.bitmap(words)
 
 
 def _selection(window: Window, select: U8Array | None) -> U64Array:

@@ -90,6 +90,7 @@ class Gate:
     """A client's lock, state and line."""
 
     __slots__ = (
+        "__weakref__",
         "callback", "changed", "client", "epoch", "exclusion", "faults", "flushes", "line", "lock", "state", "thread",
     )  # fmt: skip
 
@@ -97,7 +98,7 @@ class Gate:
         self.exclusion = exclusion
         self.client = client
         self.callback: Callable[[int, int], object] | None = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # the collector may run a finalizer that releases a page while we hold it
         self.changed = threading.Condition(self.lock)
         self.state = 0
         self.line = _line()
@@ -105,11 +106,16 @@ class Gate:
         self.epoch = 0
         self.faults = 0
         self.flushes = 0
+        _GATES.add(self)
 
     @property
     def kicked(self) -> bool:
         """Whether the vCPU was asked to leave."""
         return bool(self.line[_KICK])
+
+    def is_ours(self) -> bool:
+        """Whether this thread is inside a call of the client: a finalizer can be."""
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined]
 
     def check_alive(self) -> None:
         """Refuse a client that was destroyed."""
@@ -154,7 +160,7 @@ class Gate:
     def leave(self) -> None:
         """A vCPU is off CPU again; whoever waits for that goes on."""
         with self.lock:
-            self.check_alive()
+            self.check_usable()
             if not self.state & _ON_CPU:
                 raise InvalidArgument("table_exit without table_enter")
             self.state &= ~_ON_CPU
@@ -232,10 +238,19 @@ class Exclusion:
         if self.in_callback:
             raise Deadlock(_IN_CALLBACK)
 
+    def is_on_cpu(self) -> bool:
+        """Whether this thread is on CPU in the space."""
+        me = threading.get_ident()
+        return any(gate.state & _ON_CPU and gate.thread == me for gate in tuple(self.gates))
+
+    def check_may_kick(self) -> None:
+        """Refuse a call that kicks before it waits for the space lock: whoever has that may be waiting for us."""
+        self.check_may_change()
+        self.check_off_cpu()
+
     def check_off_cpu(self) -> None:
         """Refuse a call that kicks, or ends the space, from a thread that is on CPU in it."""
-        me = threading.get_ident()
-        if any(gate.state & _ON_CPU and gate.thread == me for gate in tuple(self.gates)):
+        if self.is_on_cpu():
             raise Deadlock("this thread is on CPU in the space and would wait for itself; call table_exit first")
 
     def is_anyone_on_cpu(self) -> bool:
@@ -254,6 +269,8 @@ class Exclusion:
     def hold(self) -> Iterator[None]:
         """Keep look-ups of all clients out; the space lock is held by the caller."""
         start = time.perf_counter_ns()
+        if any(gate.is_ours() for gate in self.gates):
+            raise Deadlock("a look-up of this very thread is under way; do not change the space in a finalizer")
         try:
             for gate in self.gates:
                 gate.set(_HOLD)
@@ -356,6 +373,7 @@ class Exclusion:
 
 
 _EVERY: "weakref.WeakSet[Exclusion]" = weakref.WeakSet()
+_GATES: "weakref.WeakSet[Gate]" = weakref.WeakSet()
 
 
 def _disown() -> None:
@@ -364,10 +382,10 @@ def _disown() -> None:
         exclusion.foreign = True
         exclusion.lock = threading.Lock()
         exclusion._owner = 0
-        for gate in exclusion.gates:
-            gate.lock = threading.Lock()
-            gate.changed = threading.Condition(gate.lock)
-            gate.state |= _FOREIGN
+    for gate in _GATES:
+        gate.lock = threading.RLock()
+        gate.changed = threading.Condition(gate.lock)
+        gate.state |= _FOREIGN
 
 
 if hasattr(os, "register_at_fork"):

@@ -139,15 +139,18 @@ class VmPage(Handle):
         return self._view(_WRITE, writable=True)
 
     def _view(self, need: int, *, writable: bool) -> U8Array:
-        core = self._holder().core
+        self._holder()
         if not self._bits & need:
             raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {Prot(need).name}")
-        frame = core.frame_of(self._pfn)
-        assert core.reservoir is not None  # frame_of found bytes
-        view = core.reservoir.view(frame, writable=writable)
-        if len(self._views) >= _MANY_VIEWS:
-            self._views = [ref for ref in self._views if ref() is not None]
-        self._views.append(weakref.ref(view))
+        client = self._holder()
+        with client.gate.lock:  # a release looks for living views under it
+            core = self._holder().core
+            frame = core.frame_of(self._pfn)
+            assert core.reservoir is not None  # frame_of found bytes
+            view = core.reservoir.view(frame, writable=writable)
+            if len(self._views) >= _MANY_VIEWS:
+                self._views = [ref for ref in self._views if ref() is not None]
+            self._views.append(weakref.ref(view))
         return view
 
     def living_views(self) -> list[U8Array]:
@@ -321,6 +324,10 @@ class VmPages(Handle):
         """Internal: none; batches have no chains."""
         return 0
 
+    def count(self) -> int:
+        """Internal: how many pages, also after the release."""
+        return self._gpas.size
+
     def let_go(self) -> None:
         """Internal: no client has them any more."""
         self._client = None
@@ -354,11 +361,13 @@ class VmPages(Handle):
         NotSupported
             One is MMIO, or the reservoir is unbacked.
         """
-        core = self._holder().core
+        client, core = self._holder(), self._holder().core
         self._check(Prot.READ)
         frames = core.frames_of(self._pfns)
         pages = np.empty((frames.size, PAGE_SIZE), np.uint8)
-        kernels.frames.gather(core.memory, frames, pages.reshape(-1))
+        with client.gate.lock:  # no release frees the frames meanwhile
+            self._holder()
+            kernels.frames.gather(core.memory, frames, pages.reshape(-1))
         return pages
 
     def scatter(self, data: Any) -> None:
@@ -382,14 +391,17 @@ class VmPages(Handle):
         """
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
             raise TypeError("data must be a numpy array of uint8")
-        core = self._holder().core
+        client, core = self._holder(), self._holder().core
         if data.shape != (self._gpas.size, PAGE_SIZE):
             raise InvalidArgument(f"data must be of shape ({self._gpas.size}, {PAGE_SIZE}), not {data.shape}")
         self._check(Prot.WRITE)
         frames = core.frames_of(self._pfns)
         if np.may_share_memory(data, core.memory):
             data = data.copy()
-        kernels.frames.scatter(core.memory, frames, np.ascontiguousarray(data).reshape(-1))
+        source = np.ascontiguousarray(data).reshape(-1)
+        with client.gate.lock:  # no release frees the frames meanwhile
+            self._holder()
+            kernels.frames.scatter(core.memory, frames, source)
 
     def mark_dirty(self, select: U8Array | None = None) -> None:
         """Take ``defer_dirty`` back for all pages, or for those selected.

@@ -1,6 +1,8 @@
 """``Segment``: guest memory as a VMM's own process sees it, byte by byte."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
@@ -163,6 +165,16 @@ class ObjectSegment(Segment):
         self._obj, self._offset = obj, offset
         obj.acquire()
 
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the object while its bytes are copied: another thread may close the segment meanwhile."""
+        self._obj.acquire()
+        try:
+            self._check_open()
+            yield
+        finally:
+            self._obj.drop()
+
     def _frames(self, offset: int, n: int) -> U64Array:
         """Frames of the pages that a byte range of the object touches."""
         reservoir = self._obj.reservoir
@@ -180,17 +192,19 @@ class ObjectSegment(Segment):
         text = np.empty(n, np.uint8)
         if n:
             offset += self._offset
-            kernels.frames.copy_out(self._obj.reservoir.memory, self._frames(offset, n), offset & PAGE_MASK, text)
+            with self._kept():
+                kernels.frames.copy_out(self._obj.reservoir.memory, self._frames(offset, n), offset & PAGE_MASK, text)
         return text.tobytes()
 
     def _write(self, offset: int, source: U8Array) -> None:
         if not source.size:
             return
         offset += self._offset
-        memory = self._obj.reservoir.memory
-        if np.may_share_memory(source, memory):
-            source = source.copy()
-        kernels.frames.copy_in(memory, self._frames(offset, source.size), offset & PAGE_MASK, source)
+        with self._kept():
+            memory = self._obj.reservoir.memory
+            if np.may_share_memory(source, memory):
+                source = source.copy()
+            kernels.frames.copy_in(memory, self._frames(offset, source.size), offset & PAGE_MASK, source)
 
     def _close(self) -> None:
         self._obj.drop()

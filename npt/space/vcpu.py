@@ -140,7 +140,7 @@ class Vcpu(Handle):
         Sets A and D as the format does: EPT while tracking is on, nPT always.
         """
         program = self._check(gpas, write, execute, values, into)
-        done = 0
+        done, served = 0, (-1, 0)
         while True:
             exit = self._enter_and_access(program, done)
             done = exit.completed
@@ -148,6 +148,10 @@ class Vcpu(Handle):
                 return exit
             if exit.reason is ExitReason.FAULT:
                 assert exit.gpa is not None
+                now = done, self.client.core.exclusion.epoch
+                if served == now:  # served, nothing taken away since, and still refused: somebody spoilt a directory
+                    return exit
+                served = now
                 code = self.client.serve(exit.gpa & ~0xFFF, int(_ACCESS[program.kinds[done]]))
                 if code:
                     return VcpuExit(ExitReason.FAULT, done, exit.gpa, FaultCode(code), exit.qualification)
@@ -229,6 +233,10 @@ class Vcpu(Handle):
             if not (into.flags.c_contiguous and into.flags.writeable and into.flags.aligned):
                 raise InvalidArgument("into must be contiguous, aligned and writable")
             core = self.client.core
+            if np.may_share_memory(into, addresses):
+                addresses = addresses.copy()
+            if np.may_share_memory(into, stored):
+                stored = stored.copy()
             if any(np.may_share_memory(into, own) for own in (core.memory, *core.table.levels)):
                 raise InvalidArgument("into must not be memory of the tables or of the reservoir")
         self.client.gate.refuse()
@@ -237,7 +245,8 @@ class Vcpu(Handle):
 
 def _check_flags(flag: Any, name: str) -> None:
     try:
-        dtype = np.asarray(flag).dtype
+        array = np.asarray(flag)
+        dtype = array.dtype if array.size or isinstance(flag, np.ndarray) else np.dtype(bool)  # numpy makes floats of []
     except ValueError:
         raise TypeError(f"{name} must be a bool or an array of bools, not a ragged sequence") from None
     if dtype != np.bool_:

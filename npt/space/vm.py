@@ -1,5 +1,7 @@
 """``Vm``: memory segments by number, as a VMM sees its guest."""
 
+import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, SupportsIndex
 
@@ -40,6 +42,7 @@ class Vm(Handle):
         self._vcpus: dict[int, Vcpu] = {}
         self._segments: list[Segment] = []
         self._destroyed = False
+        self._lock = threading.RLock()  # over which segments and vCPUs there are
 
     def __repr__(self) -> str:
         if self._destroyed:
@@ -81,13 +84,15 @@ class Vm(Handle):
         if segid < 0:
             raise InvalidArgument(f"segid {segid} is negative")
         as_length(length)
-        if segid in self._memsegs:
-            raise InvalidArgument(f"memory segment {segid} exists already")
-        obj = self._reservoir.allocate(length, transient=transient)
-        obj.acquire()
-        obj.release()  # the reference is the Vm's: a caller can take its own, and cannot give this one up
-        self._memsegs[segid] = obj
-        return obj
+        with self._lock:
+            self._check_alive()
+            if segid in self._memsegs:
+                raise InvalidArgument(f"memory segment {segid} exists already")
+            obj = self._reservoir.allocate(length, transient=transient)
+            obj.acquire()
+            obj.release()  # the reference is the Vm's: a caller can take its own, and cannot give this one up
+            self._memsegs[segid] = obj
+            return obj
 
     def memseg(self, segid: SupportsIndex) -> RamObject:
         """The memory segment of a number.
@@ -188,8 +193,9 @@ class Vm(Handle):
         return self._keep(GuestSegment(self._space.client(), gpa, length, prot))
 
     def _keep(self, segment: Segment) -> Segment:
-        self._segments = [kept for kept in self._segments if not kept.closed]
-        self._segments.append(segment)
+        with self._lock:
+            self._segments = [kept for kept in self._segments if not kept.closed]
+            self._segments.append(segment)
         return segment
 
     # -- vCPUs and the end ------------------------------------------------------------------------------------------
@@ -213,6 +219,11 @@ class Vm(Handle):
         self._check_alive()
         if cpu < 0 or tlb < 0:
             raise InvalidArgument(f"cpu {cpu} and tlb {tlb} must not be negative")
+        with self._lock:
+            self._check_alive()
+            return self._vcpu(cpu, tlb)
+
+    def _vcpu(self, cpu: int, tlb: int) -> Vcpu:
         made = self._vcpus.get(cpu)
         if made is None:
             client = self._space.client()
@@ -233,15 +244,17 @@ class Vm(Handle):
         Deadlock, KickTimeout
             As for ``VmSpace.close``; it may be called again.
         """
-        if self._destroyed:
-            return
-        error = self._close_space()
-        self._destroyed = True
+        with self._lock:
+            if self._destroyed:
+                return
+            error = self._close_space()
+            self._destroyed = True
         for segment in self._segments:
             segment.close()
         for vcpu in self._vcpus.values():
-            vcpu.client.release_all()
-            vcpu.client.destroy()
+            with suppress(NptError):  # somebody destroyed it already, or keeps it on CPU
+                vcpu.client.release_all()
+                vcpu.client.destroy()
         for memseg in self._memsegs.values():
             memseg.drop()
         if error is not None:

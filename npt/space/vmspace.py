@@ -213,20 +213,26 @@ class VmSpace(DirtyCalls):
             core.check_alive()
             core.mappings.check_gap(gpa, length)
             core.check_host(obj)
-            obj.acquire()
             with core.exclusion.hold():
                 self._insert(Mapping(gpa, length, obj, offset, prot))
 
     def _insert(self, mapping: Mapping) -> None:
-        """Build the tables and add the mapping, or neither; its object has been referenced already."""
+        """Reference the object, build the tables and add the mapping; or nothing of it."""
         core = self._core
+        mapping.obj.acquire()
+        built = False
         try:
             core.table.build(mapping.gpa, mapping.length)
+            built = True
+            core.mappings.insert(mapping)
+            core.take_in(mapping.obj)
         except BaseException:
+            if mapping in core.mappings.all():
+                core.mappings.remove(mapping)
+            if built:
+                core.table.release(core.table.vacate(mapping.gpa, mapping.length)[1])
             mapping.obj.drop()
             raise
-        core.mappings.insert(mapping)
-        core.take_in(mapping.obj)
 
     def _check_memory(self, gpa: int, length: int) -> None:
         needed = self._core.table.memory_needed(gpa, length)
@@ -298,12 +304,14 @@ class VmSpace(DirtyCalls):
         core, exclusion = self._core, self._core.exclusion
         core.check_own()
         gpa, length = as_range(gpa, length)
-        if exclusion.in_callback:
+        if exclusion.in_callback or exclusion.is_on_cpu():
             core.mappings.exact(gpa, length)
+        exclusion.check_may_kick()
         with exclusion.changing():
             core.check_alive()
             mapping = core.mappings.exact(gpa, length)
             exclusion.check_off_cpu()
+            core.table.check_sound(gpa, length)
             with exclusion.hold():
                 error = self._take_down(mapping)
         mapping.obj.drop()
@@ -372,6 +380,7 @@ class VmSpace(DirtyCalls):
         with core.exclusion.changing():
             core.check_alive()
             core.mappings.around(gpa, length)
+            core.table.check_sound(gpa, length)
             with core.exclusion.hold():
                 return core.table.populate(core.mappings.extents, gpa, length)
 
@@ -460,6 +469,7 @@ class VmSpace(DirtyCalls):
         """
         core, exclusion = self._core, self._core.exclusion
         core.check_own()
+        exclusion.check_may_kick()
         with exclusion.changing():
             core.check_alive()
             exclusion.check_off_cpu()
@@ -488,13 +498,16 @@ class VmSpace(DirtyCalls):
         core, exclusion = self._core, self._core.exclusion
         if core.destroyed:
             return
+        exclusion.check_may_kick()
         with exclusion.changing():
             if core.destroyed:
                 return
             exclusion.check_off_cpu()
-            self._empty_tables()
-            n_dropped = sum(gate.client.n_dropped() for gate in exclusion.gates)
             mappings = core.mappings.all()
+            for mapping in mappings:
+                core.table.check_sound(mapping.gpa, mapping.length)
+            n_dropped = sum(gate.client.n_dropped() for gate in exclusion.gates)
+            self._empty_tables()
             with exclusion.hold():
                 errors = [error for error in map(self._take_down, mappings) if error is not None]
             exclusion.orphan_all()

@@ -1,7 +1,6 @@
 """Who writes: real programs' histories."""
 
 import os
-import zipfile
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -70,7 +69,7 @@ class History:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError):
+        except Exception:  # numpy and zipfile raise a dozen kinds for damaged files
             raise InvalidArgument(f"{path} is not an .npz file") from None
         try:
             made = cls(
@@ -80,7 +79,7 @@ class History:
                 write_pages=_numbers(arrays, "write_pages", np.int64),
                 read_offsets=_numbers(arrays, "read_offsets", np.int64),
                 read_pages=_numbers(arrays, "read_pages", np.int64),
-                window_instructions=int(arrays["window_instructions"]),
+                window_instructions=_number(arrays, "window_instructions"),
             )
         except KeyError as error:
             raise InvalidArgument(f"{path} has no array {error}; the histories in npt/data show the form") from None
@@ -115,6 +114,12 @@ class History:
     def read(self, window: int) -> NDArray[np.int64]:
         """Places in ``pages`` of those read in a window."""
         return self.read_pages[self.read_offsets[window] : self.read_offsets[window + 1]]
+
+
+def _number(arrays: dict[str, Any], name: str) -> int:
+    if arrays[name].ndim != 0 or arrays[name].dtype.kind not in "iu":
+        raise InvalidArgument(f"{name} is not an integer")
+    return int(arrays[name])
 
 
 def _numbers(arrays: dict[str, Any], name: str, dtype: Any) -> NDArray[Any]:

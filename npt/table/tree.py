@@ -17,7 +17,7 @@ import numpy as np
 
 from npt import kernels
 from npt._types import Handle, U8Array, U64Array
-from npt.errors import InvalidArgument, ReservoirExhausted
+from npt.errors import InvalidArgument, InvariantError, ReservoirExhausted
 from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_pfn
 from npt.table.arena import Arena
 from npt.table.window import NO_SELECTION, Window
@@ -26,6 +26,7 @@ from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, level_shif
 __all__ = ["NO_EXTENTS", "PageTable"]
 
 NO_EXTENTS = np.empty((0, 4), np.uint64)
+NO_PAGE = 2**64 - 1
 _RESIDENT = 0  # word of the shared counts
 
 
@@ -160,14 +161,30 @@ class PageTable(Handle):
         """Most new tables that a mapping may need, by level from the leaf."""
         return tuple((gpa + length - 1 >> level_shift(n + 1)) - (gpa >> level_shift(n + 1)) + 1 for n in range(1, LEVELS))
 
+    def check_sound(self, gpa: int, length: int, *, may_lack: bool = False) -> None:
+        """Refuse to work on directories that were overwritten.
+
+        Raises
+        ------
+        InvariantError
+            An entry leads nowhere; only a write through ``read_table`` can do that.
+        """
+        first = gpa >> PAGE_SHIFT
+        page: int = kernels.tables.first_unsound(self.levels, first, first + (length >> PAGE_SHIFT), may_lack)
+        if page != NO_PAGE:
+            raise InvariantError(f"the directories above {page << PAGE_SHIFT:#x} were overwritten, through read_table?")
+
     def build(self, gpa: int, length: int) -> None:
         """Make tables down to the leaf for a new mapping.
 
         Raises
         ------
+        InvariantError
+            Directories were overwritten.
         ReservoirExhausted
             There is no room for the tables; nothing was made.
         """
+        self.check_sound(gpa, length, may_lack=True)
         needed = self.needed(gpa, length)
         if any(arena.cut for arena in self._arenas):
             self._check_room(gpa, length, needed)

@@ -233,6 +233,16 @@ def test_cache__read_only_installation_with_a_home(read_only: Path, tmp_path: Pa
     assert Path(said[0]["directory"]).is_relative_to(tmp_path / "user")
 
 
+def test_cache__read_only_installation_with_an_empty_cache_in_it(read_only: Path, tmp_path: Path) -> None:
+    """A directory that is there but cannot be written to is passed over for the user's own."""
+    set_writable(read_only, True)
+    run("from npt.kernels import jit; print('null')", package=read_only)
+    assert list((read_only / "npt" / "kernels" / "__pycache__").glob("npt-*"))
+    set_writable(read_only, False)
+    said = run(WORK, package=read_only, obedient=True, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "user"))
+    assert Path(said["directory"]).is_relative_to(tmp_path / "user")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="knows how to bind root to permissions on Linux only")
 def test_cache__read_only_cache(cache: Path) -> None:
     """A filled cache that cannot be written to costs a compilation at most, never an error."""

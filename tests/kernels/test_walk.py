@@ -183,7 +183,7 @@ def test_translate__pfn_or_none(format: PteFormat) -> None:
     w.put(0x20C, 0x5000_0025)  # the first page past the end
     before = w.levels[0].tolist()
     size = 0x20C << 12
-    gpas = [page << 12 | page * 91 % 4096 for page in range(0x1E0, 0x220)] + [0, 2**47, 2**48 | 0x1F2 << 12, 2**64 - 1]
+    gpas = [page << 12 | page * 91 % 4096 for page in range(0x1E0, 0x220)] + [size, 2**47, 2**48 | 0x1F2 << 12, 2**64 - 1]
     pfns = np.zeros(len(gpas), np.uint64)
     walk.translate(w.levels, u64(*gpas), size, pfns)
     expected = [w.get(g >> 12) if g < size else 0 for g in gpas]
