@@ -82,7 +82,9 @@ class PteFormat:
     def __post_init__(self) -> None:
         words = [self.masks.present, self.masks.accessed, self.masks.dirty]
         words += [np.uint64(self.need[a]) for a in _ACCESSES] + [np.uint64(self.deny[a]) for a in _ACCESSES]
-        object.__setattr__(self, "rules", np.array(words, np.uint64))
+        rules = np.array(words, np.uint64)
+        rules.flags.writeable = False  # all spaces share it
+        object.__setattr__(self, "rules", rules)
 
     def __repr__(self) -> str:
         return f"<PteFormat {self.name}>"

@@ -23,6 +23,7 @@ from npt._types import U8Array, U64Array
 from npt.kernels.jit import DISABLED
 
 __all__ = [
+    "any64",
     "atomic_add",
     "atomic_cas",
     "atomic_clear",
@@ -103,6 +104,10 @@ if TYPE_CHECKING or DISABLED:
         """Word whose bit k says whether element ``first + k`` has any of ``bits``; 64 elements."""
         i = int(first)
         return np.uint64(np.packbits((array[i : i + _GROUP] & bits) != 0, bitorder="little").view(np.uint64)[0])
+
+    def any64(array: U64Array, first: np.uint64, bits: np.uint64) -> bool:
+        """Whether any of 64 elements has any of ``bits``: a third of the work of ``mask64``, for what is mostly clean."""
+        return bool(np.bitwise_or.reduce(array[int(first) : int(first) + _GROUP]) & bits)
 
     def fill64(array: U64Array, first: np.uint64, value: np.uint64, step: np.uint64) -> None:
         """Store ``value + k * step`` in element ``first + k``, for 64 elements."""
@@ -186,8 +191,7 @@ else:
 
         def build(context, builder, signature, arguments):
             place = _pointer(context, builder, signature.args[0], *arguments[:2], last=_GROUP - 1)
-            wanted = cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0] * _LANES))
-            wanted = builder.load(wanted, typ=_VECTOR)
+            wanted = ir.Constant(_VECTOR, ir.Undefined)
             for lane in range(_LANES):
                 wanted = builder.insert_element(wanted, arguments[2], ir.Constant(ir.IntType(32), lane))
             word = ir.Constant(_I64, 0)
@@ -201,6 +205,25 @@ else:
             return word
 
         return types.uint64(array, first, bits), build
+
+    @intrinsic
+    def any64(typing_context, array, first, bits):
+        _require(_is_u64s(array) and first == bits == types.uint64, "any64: uint64 throughout")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2], last=_GROUP - 1)
+            vectors = builder.bitcast(place, _VECTOR.as_pointer())
+            either = ir.Constant(_VECTOR, [0] * _LANES)
+            for step in range(_GROUP // _LANES):
+                at = builder.gep(vectors, [ir.Constant(_I64, step)], source_etype=_VECTOR)
+                either = builder.or_(either, builder.load(at, align=8, typ=_VECTOR))
+            wanted = ir.Constant(_VECTOR, ir.Undefined)
+            for lane in range(_LANES):
+                wanted = builder.insert_element(wanted, arguments[2], ir.Constant(ir.IntType(32), lane))
+            hit = builder.icmp_unsigned("!=", builder.and_(either, wanted), ir.Constant(_VECTOR, [0] * _LANES))
+            return builder.icmp_unsigned("!=", builder.bitcast(hit, _I8), ir.Constant(_I8, 0))
+
+        return types.boolean(array, first, bits), build
 
     @intrinsic
     def fill64(typing_context, array, first, value, step):

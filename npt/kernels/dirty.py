@@ -15,7 +15,7 @@ Relies on:  tables are not freed during the call (the caller holds the space loc
 import numpy as np
 
 from npt._types import U64Array
-from npt.kernels.atomics import atomic_cas, atomic_clear, atomic_load, ctz, mask64, popcount
+from npt.kernels.atomics import any64, atomic_cas, atomic_clear, atomic_load, ctz, mask64, popcount
 from npt.kernels.jit import inline, kernel
 
 __all__ = ["harvest", "mark", "mark_leaf", "mark_leaves", "peek"]
@@ -55,9 +55,9 @@ def harvest(
     for i in range(np.uint64(tables.size)):
         for w in range(_WORDS):
             leaf = (tables[i] << _NINE) + w * _GROUP
-            marked = mask64(leaves, leaf, np.uint64(mark))
-            if marked == _ZERO:
+            if not any64(leaves, leaf, np.uint64(mark)):
                 continue
+            marked = mask64(leaves, leaf, np.uint64(mark))
             word = slots[i] * _WORDS + w
             marked &= _wanted(word, np.uint64(first), np.uint64(end), select)
             words[word] |= marked
@@ -83,9 +83,10 @@ def peek(
     found = _ZERO
     for i in range(np.uint64(tables.size)):
         for w in range(_WORDS):
-            marked = mask64(leaves, (tables[i] << _NINE) + w * _GROUP, np.uint64(mark))
-            if marked == _ZERO:
+            leaf = (tables[i] << _NINE) + w * _GROUP
+            if not any64(leaves, leaf, np.uint64(mark)):
                 continue
+            marked = mask64(leaves, leaf, np.uint64(mark))
             word = slots[i] * _WORDS + w
             marked &= _wanted(word, np.uint64(first), np.uint64(end), select)
             words[word] |= marked

@@ -65,7 +65,7 @@ def _walk(
 
 
 @kernel(
-    "void(UniTuple(u8[::1], 4), u8[::1], u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), u1[::1], "
+    "void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), u1[::1], "
     "Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1])"
 )
 def access(
