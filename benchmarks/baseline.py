@@ -34,12 +34,13 @@ def harvest(levels: Levels, first: np.uint64, end: np.uint64, dirty: np.uint64, 
     found = _ZERO
     for page in range(np.uint64(first), np.uint64(end)):
         leaf = leaf_index(levels, page)
-        if leaf == NONE or (atomic_load(levels[0], leaf) & dirty) == _ZERO:
-            continue
-        atomic_clear(levels[0], leaf, dirty)
+        bit = _ZERO
+        if leaf != NONE and (atomic_load(levels[0], leaf) & dirty) != _ZERO:
+            atomic_clear(levels[0], leaf, dirty)
+            bit = _ONE
+            found += _ONE
         k = page - np.uint64(first)
-        bitmap[k >> _THREE] |= np.uint8(_ONE << (k & _SEVEN))
-        found += _ONE
+        bitmap[k >> _THREE] |= np.uint8(bit << (k & _SEVEN))  # for every page, as there
     return found
 
 

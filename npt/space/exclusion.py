@@ -224,8 +224,12 @@ class Exclusion:
     def changing(self) -> Iterator[None]:
         """Have the space lock for a change."""
         self.check_may_change()
-        with self.reading():
-            yield
+        with self.lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = 0
 
     def check_own(self) -> None:
         """Refuse a change in a forked child."""

@@ -1,5 +1,7 @@
 """Result tables: saved, loaded, refused."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,29 @@ def test_save__replaces_the_whole_file_or_nothing(tmp_path: Path) -> None:
         Results([{"a": object()}], {}).save_json(file)
     assert file.read_text() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_save__into_a_pipe_leaves_the_pipe(tmp_path: Path) -> None:
+    """What is no regular file is written to, not replaced."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    Results([], {"seed": 1}).save_json(pipe)
+    reader.join()
+    assert '"seed": 1' in read[0]
+    assert pipe.is_fifo()
+
+
+def test_save__through_a_link_keeps_link_and_mode(tmp_path: Path) -> None:
+    """The file it leads to is replaced, with the mode that it had."""
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    Results([], {"seed": 1}).save_json(link)
+    assert link.is_symlink()
+    assert "seed" in target.read_text()
+    assert target.stat().st_mode & 0o777 == 0o600
