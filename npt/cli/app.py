@@ -25,6 +25,7 @@ class _Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes of what the user wrote."""
         if isinstance(value, int):
             return value
         try:

@@ -192,6 +192,7 @@ class _Run:
         self._write_ns = self._harvest_ns = 0
 
     def run(self, progress: Progress | None) -> ReplayResult:
+        """All windows, or those up to the first difference."""
         space, n_windows = self._guest.space, self._history.n_windows
         space.accessed(*self._guest.range, clear=True)  # fresh nPT leaves have A set
         difference = None

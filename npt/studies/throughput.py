@@ -169,6 +169,7 @@ class _Bench:
         self._dirty = {share: _some_pages(random, self._n_pages, share) for share in shares}
 
     def run(self, steps: _Steps) -> Iterator[Throughput]:
+        """All rounds, then a row for each operation."""
         what = f"{self._space.format.name} {format_size(self._size)}"
         steps.start(what)
         with self._space as space:

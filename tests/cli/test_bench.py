@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from npt.cli.app import cli
 from npt.studies import Results
+from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
 
@@ -24,9 +25,14 @@ def _run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments)
 
 
-def _start(*arguments: str, **options: object) -> "subprocess.Popen[str]":
+def _start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [*_NPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "120"}
+        [*_NPT, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "120"},
+        preexec_fn=listen_to_sigint if sys.platform != "win32" else None,
     )
 
 
@@ -109,7 +115,7 @@ def test_bench__interrupted_ends_with_130() -> None:
         if "ept 4 MiB" in line:
             break
     going.send_signal(signal.SIGINT)
-    _, rest = going.communicate()
+    _, rest = going.communicate(timeout=60)
     assert going.returncode == 130
     assert "interrupted" in rest
     assert "Traceback" not in rest

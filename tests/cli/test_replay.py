@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from npt import VmSpace
 from npt.cli.app import cli
+from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
 
@@ -91,11 +92,17 @@ def test_replay__a_page_too_many_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 def test_replay__interrupted_ends_with_130(tmp_path: Path) -> None:
     """Ctrl-C says so in one line, without a traceback."""
     file = _history(tmp_path / "long.npz", windows=400_000)
-    going = subprocess.Popen([*_NPT, "replay", str(file), "--pack"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    going = subprocess.Popen(
+        [*_NPT, "replay", str(file), "--pack"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen_to_sigint,
+    )
     assert going.stderr is not None
     going.stderr.readline()
     going.send_signal(signal.SIGINT)
-    _, rest = going.communicate()
+    _, rest = going.communicate(timeout=60)
     assert going.returncode == 130
     assert "interrupted" in rest
     assert "Traceback" not in rest
