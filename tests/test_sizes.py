@@ -1,47 +1,10 @@
 """Sizes as people write and read them."""
 
-from collections.abc import Callable
-from fractions import Fraction
-from typing import Any
-
 import hypothesis.strategies as st
-import numpy as np
 import pytest
 from hypothesis import given
 
-from npt import InvalidArgument, Prot, units
-
-END = 2**64
-
-
-class Index:
-    """Something that is an integer by its own word."""
-
-    def __init__(self, value: int) -> None:
-        self.value = value
-
-    def __index__(self) -> int:
-        return self.value
-
-
-# What is an integer, and what it is.
-INTEGERS: list[tuple[Any, int]] = [
-    (0, 0), (0x1000, 0x1000), (np.int8(0x40), 0x40), (np.uint64(END - 4096), END - 4096), (np.int64(0x1000), 0x1000),
-    (np.array(0x2000), 0x2000), (Index(0x3000), 0x3000), (Prot.RW, 3),
-]  # fmt: skip
-# What is none.
-STRANGERS: list[Any] = [
-    None, True, False, np.True_, 1.0, np.float64(4096), 4096.0, "4096", b"\0", 1j, Fraction(1), [], [1], (), {},
-    object(), np.array([1]), np.array([1, 2]), np.array(1.0), np.array(True), np.datetime64(1, "s"),
-]  # fmt: skip
-
-
-def as_int(value: Any) -> int:
-    return units.as_int(value, "n")
-
-
-NUMBERS: list[Callable[..., Any]] = [as_int, units.as_address, units.as_aligned, units.as_length, units.as_prot]
-
+from npt import InvalidArgument, units
 
 # -- sizes for people ----------------------------------------------------------------------------------------------
 
