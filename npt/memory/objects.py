@@ -16,11 +16,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import accumulate
-from threading import Lock
 from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
 
 import numpy as np
 
+from npt import _sync
 from npt._types import MemAttr, U64Array
 from npt.errors import InvalidArgument, InvariantError, StaleHandle
 from npt.memory.ledger import Parting
@@ -58,7 +58,7 @@ class VmObject(ABC):
         self._starts = [0, *ends[:-1]]  # page of the object that each span begins with
         self._n_pages = ends[-1]
         self._counts = (1, 0)  # the caller's references, internal ones
-        self._lock = Lock()
+        self._lock = _sync.lock("object")
         self._pid = os.getpid()
 
     # -- what it is -------------------------------------------------------------------------------------------------

@@ -11,11 +11,9 @@ Guarantees: no frame that a view can reach becomes free; no interrupt loses a fr
 Relies on:  a parting being appended to the leavers by a built-in, right behind the store that makes its object dead.
 """
 
-from threading import RLock
-
 import numpy as np
 
-from npt import kernels
+from npt import _sync, kernels
 from npt.errors import StaleHandle
 from npt.memory.backing import Backing
 from npt.memory.ledger import Ledger, Parting
@@ -38,13 +36,13 @@ class Settling:
     def __init__(self, ledger: Ledger, backing: Backing) -> None:
         self._ledger: Ledger | None = ledger
         self._backing = backing
-        self._lock = RLock()
+        self._lock = _sync.rlock("reservoir")
         self._watch = Watch()
         self._leavers: list[Parting] = []
 
     def _is_interrupted(self) -> bool:
         """Whether this call is inside another of its thread: finalizers run at any allocation, under our lock, too."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
+        return bool(self._lock._is_owned())
 
     def _open(self) -> Ledger:
         ledger = self._ledger
