@@ -11,9 +11,10 @@ Guarantees: the real forms are those of ``threading``, themselves; asking for on
 """
 
 import threading
+import time
 from typing import Any, Protocol
 
-__all__ = ["Makers", "condition", "install", "lock", "rlock"]
+__all__ = ["Makers", "condition", "install", "lock", "now", "rlock"]
 
 
 class Makers(Protocol):
@@ -27,6 +28,9 @@ class Makers(Protocol):
 
     def condition(self, lock: Any) -> Any:
         """A condition over such a lock, as ``threading.Condition``."""
+
+    def now(self) -> float:
+        """Seconds, for deadlines, as ``time.monotonic``."""
 
 
 _installed: Makers | None = None
@@ -51,3 +55,8 @@ def rlock(name: str) -> Any:
 def condition(lock: Any) -> Any:
     """A condition over a lock from here."""
     return threading.Condition(lock) if _installed is None else _installed.condition(lock)
+
+
+def now() -> float:
+    """Seconds, for deadlines."""
+    return time.monotonic() if _installed is None else _installed.now()

@@ -8,7 +8,8 @@ clears the leaves, then unlinks every table whose count came to zero, upwards, u
 unlinked is recorded and *not* freed: a walker may be inside until it has been kicked. Then ``release_tables`` zeroes the
 tables and puts them on the free list, or ``relink`` undoes the unlinking, if a vCPU would not leave.
 
-Guarantees: a table on the free list is all zero; a published entry leads to a zeroed table; nothing moves.
+Guarantees: a table on the free list is all zero; a published entry leads to a zeroed table; nothing moves. A caller who was
+            interrupted can see from its record whether a kernel ran, and releases or relinks no table twice.
 Relies on:  one caller at a time, under the space's exclusion; room for the new tables, checked before.
 """
 
@@ -20,7 +21,7 @@ from npt.kernels.jit import inline, kernel
 from npt.kernels.leaves import clear_run
 from npt.kernels.walk import FIRST_TABLE, NONE, RESIDENT, TABLES, Levels, child_table
 
-__all__ = ["ROW", "build", "first_unsound", "release_tables", "relink", "vacate"]
+__all__ = ["NOTES", "ROW", "build", "first_unsound", "release_tables", "relink", "vacate"]
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _NINE, _INDEX, _PAGE_SHIFT, _ENTRIES = np.uint64(9), np.uint64(511), np.uint64(12), np.uint64(512)
@@ -28,6 +29,10 @@ _NINE, _INDEX, _PAGE_SHIFT, _ENTRIES = np.uint64(9), np.uint64(511), np.uint64(1
 # Columns of the record of an unlinked table.
 _LEVEL, _TABLE, _PARENT, _ENTRY = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 ROW = 4
+
+# Words of the notes of a taking down; 1 to 3 are for notes on the way.
+UNLINKED, PRESENT, TAKEN, COUNTED = np.uint64(0), np.uint64(4), np.uint64(5), np.uint64(6)
+NOTES = 7
 
 
 @inline
@@ -41,7 +46,7 @@ def _take(free: Levels, state: U64Array, level: np.uint64) -> np.uint64:
     return np.uint64(state[ever] - _ONE)
 
 
-@kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8)")
+@kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8, u8, u8, u8[::1])")
 def build(
     levels: Levels,
     counts: Levels,
@@ -50,8 +55,9 @@ def build(
     first: np.uint64,
     end: np.uint64,
     table_bits: np.uint64,
+    notes: U64Array,
 ) -> None:
-    """Make sure leaf tables exist over pages ``first`` to ``end`` and count those pages in."""
+    """Make sure leaf tables exist over pages ``first`` to ``end`` and count those pages in; ``notes`` says so."""
     page, end = np.uint64(first), np.uint64(end)
     while page < end:
         stop = min(end, (page | _INDEX) + _ONE)
@@ -70,6 +76,7 @@ def build(
                 table = child_table(entry, level - _ONE)
         counts[0][table] += stop - page
         page = stop
+    notes[COUNTED] = _ONE
 
 
 @kernel("u8(UniTuple(u8[::1], 4), u8, u8, b1)")
@@ -105,8 +112,8 @@ def vacate(
 ) -> np.uint64:
     """Clear pages ``first`` to ``end``, count them out, unlink what nobody covers; return how many were present.
 
-    ``unlinked`` gets a row for each table unlinked (level, table, place of its entry in the parent, that entry) and
-    ``notes[0]`` their number; ``notes`` has four words, the others are for notes on the way down.
+    ``unlinked`` gets a row for each table unlinked (level, table, place of its entry in the parent, that entry), ``notes``
+    their number, that of the pages that were present, and that it is done.
     """
     page, end = np.uint64(first), np.uint64(end)
     removed, rows = _ZERO, _ZERO
@@ -133,7 +140,7 @@ def vacate(
             counts[level][table] -= _ONE
         page = stop
     atomic_add(words, RESIDENT, _ZERO - removed)  # modulo 2**64: a subtraction
-    notes[0] = rows
+    notes[UNLINKED], notes[PRESENT], notes[TAKEN], notes[COUNTED] = rows, removed, _ONE, _ZERO
     return removed
 
 
@@ -143,8 +150,10 @@ def relink(levels: Levels, counts: Levels, unlinked: U64Array) -> None:
     for i in range(np.uint64(unlinked.shape[0])):
         row = np.uint64(unlinked.shape[0]) - _ONE - i
         parent, place = unlinked[row, _LEVEL] + _ONE, unlinked[row, _PARENT]
-        counts[parent][place >> _NINE] += _ONE
-        atomic_store(levels[parent], place, unlinked[row, _ENTRY])
+        if unlinked[row, _TABLE] != NONE:
+            counts[parent][place >> _NINE] += _ONE
+            atomic_store(levels[parent], place, unlinked[row, _ENTRY])
+            unlinked[row, _TABLE] = NONE
 
 
 @kernel("void(UniTuple(u8[::1], 4), UniTuple(u8[::1], 4), u8[::1], u8[:, ::1])")
@@ -155,6 +164,9 @@ def release_tables(levels: Levels, free: Levels, state: U64Array, unlinked: U64A
     """
     for row in range(np.uint64(unlinked.shape[0])):
         level, table = unlinked[row, _LEVEL], unlinked[row, _TABLE]
+        if table == NONE:
+            continue
+        unlinked[row, _TABLE] = NONE
         clear_run(levels[level], table * _ENTRIES, _ENTRIES)
         n_free = _TWO * level + _ONE
         free[level][state[n_free]] = table

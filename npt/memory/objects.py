@@ -2,12 +2,12 @@
 
 Theory of operation
 -------------------
-An object is a row of host frames, cut into runs, and two counts of references: its caller's, and the internal ones of
-mappings and holds. Both counts are one tuple, so that reading them needs no lock. When both are zero the object is dead
-for good, and its memory goes back.
+An object is a row of host frames, cut into runs, and a dictionary of who keeps it: how many references the caller has, and
+how many each mapping, hold or segment has. A keeper is entered once and struck once, so whoever was interrupted can do
+either again. When nobody is left the object is dead for good, and its memory goes back.
 
-Guarantees: a dead object is never revived; its memory goes back once, outside the lock of the counts.
-Relies on:  holds referencing their object for as long as they last.
+Guarantees: a dead object is never revived; its memory goes back once, outside the lock of the references.
+Relies on:  holds keeping their object for as long as they last.
 """
 
 import os
@@ -22,7 +22,7 @@ import numpy as np
 
 from npt import _sync
 from npt._types import MemAttr, U64Array
-from npt.errors import InvalidArgument, InvariantError, StaleHandle
+from npt.errors import InvalidArgument, StaleHandle
 from npt.memory.ledger import Parting
 from npt.memory.spans import Span
 from npt.units import PAGE_SHIFT, as_int, as_length, as_range, format_size
@@ -35,7 +35,7 @@ __all__ = ["RAM_FRAMES_END", "MmioObject", "RamObject", "VmObject"]
 RAM_FRAMES_END = 1 << 33
 """Frames of RAM and MMIO are below this one; those of page tables begin there."""
 
-_DEAD = (0, 0)
+_CALLER = "the caller"
 
 
 class VmObject(ABC):
@@ -57,7 +57,7 @@ class VmObject(ABC):
         ends = list(accumulate(span.n_pages for span in spans))
         self._starts = [0, *ends[:-1]]  # page of the object that each span begins with
         self._n_pages = ends[-1]
-        self._counts = (1, 0)  # the caller's references, internal ones
+        self._keepers: dict[object, int] = {_CALLER: 1}  # who keeps it, and by how many references; empty when dead
         self._lock = _sync.lock("object")
         self._pid = os.getpid()
 
@@ -78,7 +78,7 @@ class VmObject(ABC):
     @property
     def refs(self) -> int:
         """References altogether, the caller's and those of mappings and holds; 0 when it is dead."""
-        return sum(self._counts)
+        return sum(self._keepers.copy().values())
 
     def pfn_at(self, offset: SupportsIndex) -> int:
         """Host frame of the page that a byte is in.
@@ -134,7 +134,7 @@ class VmObject(ABC):
         StaleHandle
             The object is dead.
         """
-        self._count(1, 0)
+        self._change(_CALLER, 1)
 
     def release(self) -> None:
         """Give up one of the caller's references; the last of all lets the object's memory go.
@@ -144,15 +144,16 @@ class VmObject(ABC):
         StaleHandle
             The caller has none left; mappings and holds may still have theirs.
         """
-        self._count(-1, 0)
+        self._change(_CALLER, -1)
 
-    def acquire(self, n: int = 1) -> None:
-        """Internal: take references for mappings or holds."""
-        self._count(0, n)
+    def acquire(self, keeper: object, n: int = 1) -> None:
+        """Internal: let a mapping or a hold keep the object, counted as ``n`` references; nothing if it does already."""
+        self._change(keeper, n)
 
-    def drop(self, n: int = 1) -> None:
-        """Internal: give up references of mappings or holds. Holds no lock while the memory goes."""
-        self._count(0, -n)
+    def drop(self, keeper: object) -> None:
+        """Internal: the keeper does so no more; nothing if it does not. Holds no lock while the memory goes."""
+        if keeper in self._keepers:
+            self._change(keeper, 0)
 
     def __enter__(self) -> Self:
         self._alive()
@@ -166,28 +167,43 @@ class VmObject(ABC):
         raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: it is memory of this process")
 
     def _alive(self) -> None:
-        if self._counts == _DEAD:
+        if not self._keepers:
             raise StaleHandle("the object was released; its last reference is gone")
 
-    def _count(self, callers: int, internal: int) -> None:
+    def _change(self, keeper: object, n: int) -> None:
+        """Change the caller's references by ``n``; set another keeper's, 0 striking it out."""
         if os.getpid() != self._pid:
             raise StaleHandle("the object belongs to the process that made it; a forked child may only look")
-        with self._lock:
-            now = self._counted(callers, internal)
-            self._counts = now
-            if now == _DEAD:
-                self._leave()  # a built-in right behind the store: no interrupt comes between
-        if now == _DEAD:
-            self._settle()
+        try:
+            with self._lock:
+                self._enter(keeper, self._counted(n) if keeper is _CALLER else n)
+        finally:
+            if not self._keepers:
+                self._settle()
 
-    def _counted(self, callers: int, internal: int) -> tuple[int, int]:
+    def _counted(self, n: int) -> int:
+        """The caller's references with ``n`` more."""
         self._alive()
-        now = self._counts[0] + callers, self._counts[1] + internal
-        if now[0] < 0:
+        count = self._keepers.get(_CALLER, 0) + n
+        if count < 0:
             raise StaleHandle("the caller has no reference left to release; mappings or holds keep the object")
-        if now[1] < 0:
-            raise InvariantError(f"{-internal:#x} internal references dropped of {self._counts[1]:#x}; please report")
-        return now
+        return count
+
+    def _enter(self, keeper: object, count: int) -> None:
+        self._alive()
+        try:
+            if count:
+                self._keepers[keeper] = count
+            else:
+                self._keepers.pop(keeper, None)
+                self._leave_if_dead()
+        except BaseException:  # an interrupt behind the last reference
+            self._leave_if_dead()
+            raise
+
+    def _leave_if_dead(self) -> None:
+        if not self._keepers:
+            self._leave()  # once more does no harm
 
     @abstractmethod
     def _settle(self) -> None:
@@ -234,7 +250,7 @@ class RamObject(VmObject):
         self._reservoir.settle()
 
     def __repr__(self) -> str:
-        if self._counts == _DEAD:
+        if not self._keepers:
             return "<RamObject, released>"
         kind = "transient, " if self._parting.transient else ""
         size = format_size(self._n_pages << PAGE_SHIFT)
@@ -278,7 +294,7 @@ class MmioObject(VmObject):
         """Nothing of ours to give back."""
 
     def __repr__(self) -> str:
-        if self._counts == _DEAD:
+        if not self._keepers:
             return "<MmioObject, released>"
         size = format_size(self._n_pages << PAGE_SHIFT)
         return f"<MmioObject of {size} at {self._spans[0].pfn << PAGE_SHIFT:#x}, refs: {self.refs}>"

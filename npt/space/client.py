@@ -11,8 +11,8 @@ from npt._types import FaultCode, Handle, Prot, U8Array, U64Array
 from npt.errors import Busy, Fault, Orphaned, StaleHandle
 from npt.memory.objects import VmObject
 from npt.space.core import Core
-from npt.space.exclusion import ONLY_LOOK, State
-from npt.space.page import NO_LEAF, VmPage, VmPages
+from npt.space.gate import ONLY_LOOK, Gate, State
+from npt.space.page import VmPage, VmPages
 from npt.units import (
     PAGE_MASK,
     PAGE_SHIFT,
@@ -50,10 +50,15 @@ class VmClient(Handle):
         self.core = core
         self._pages: set[VmPage] = set()
         self._batches: set[VmPages] = set()
-        self.gate = core.exclusion.join(self)
+        self.gate = Gate(core.exclusion, self)
+        try:
+            core.exclusion.join(self.gate)
+        except BaseException:
+            self._part()
+            raise
 
     def __repr__(self) -> str:
-        state = State(self.gate.state)
+        state = State(self.gate.state | (State.ON_CPU if self.gate.inside is not None else 0))
         return f"<VmClient, {self._count()} pages held{', ' + state.name if state and state.name else ''}>"
 
     # -- state ------------------------------------------------------------------------------------------------------
@@ -149,20 +154,31 @@ class VmClient(Handle):
         """
         as_int(gpa, "gpa"), as_int(prot, "prot")
         defer = as_flag(defer_dirty, "defer_dirty")
-        gate = self.gate
-        gate.check_usable()
+        self.gate.check_usable()
         gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
-        bits = int(prot)
-        with gate.lock:
-            if gate.state:
-                gate.admit()
-            leaf = self._find(gpa, bits)
-            if leaf < 0:
-                raise _fault(gpa, bits, -leaf)
-            pfn = self.core.format.pfn_of(self.core.table.cells[leaf])
-            page = VmPage(self, gpa, pfn, prot, leaf, not defer and bool(bits & _WRITE))
-            self._pages.add(page)
-        return page
+        gate, bits = self.gate, int(prot)
+        page = VmPage(self, gpa, prot, not defer and bool(bits & _WRITE))
+        try:
+            with gate.lock:
+                if not gate.state:
+                    self._take(page, bits)
+                    return page
+            with gate.turn(), gate.lock:
+                gate.refuse()  # orphaned while it waited?
+                self._take(page, bits)
+                return page
+        except BaseException:
+            with gate.lock:
+                self._pages.discard(page)
+            raise
+
+    def _take(self, page: VmPage, prot: int) -> None:
+        """Look a page up and keep it; the gate's lock is held."""
+        leaf = self._find(page.gpa, prot)
+        if leaf < 0:
+            raise _fault(page.gpa, prot, -leaf)
+        page.settle(leaf, self.core.format.pfn_of(self.core.table.cells[leaf]))
+        self._pages.add(page)
 
     def hold_many(self, gpas: Any, prot: SupportsIndex, *, defer_dirty: bool = False) -> VmPages:
         """Hold many pages, or none if one of them cannot be held.
@@ -186,12 +202,18 @@ class VmClient(Handle):
         pages, prot = as_gpas(integers, aligned=True), as_prot(prot, any_of=_RW)
         pages = pages.copy()  # the caller's array stays the caller's
         bits = int(prot)
-        with self.gate.lock:
-            self.gate.admit()
-            leaves, pfns = self._find_all(pages, bits, bytes_needed=False)
-            batch = VmPages(self, pages, pfns, leaves, prot, not defer and bool(bits & _WRITE))
-            self._batches.add(batch)
-        return batch
+        batch = VmPages(self, pages, prot, not defer and bool(bits & _WRITE))
+        try:
+            self.gate.look(self._take_all, batch, bits)
+            return batch
+        except BaseException:
+            with self.gate.lock:
+                self._batches.discard(batch)
+            raise
+
+    def _take_all(self, batch: VmPages, prot: int) -> None:
+        batch.settle(*self._find_all(batch.gpas, prot, bytes_needed=False))
+        self._batches.add(batch)
 
     def fault(self, gpa: SupportsIndex, prot: SupportsIndex) -> None:
         """Make a page resident, as for a vCPU that faulted on it.
@@ -221,10 +243,12 @@ class VmClient(Handle):
 
     def serve(self, gpa: int, prot: int) -> int:
         """Internal: the same for checked arguments; the fault code, or 0."""
-        with self.gate.lock:
-            self.gate.admit()
-            leaf = self._find(gpa, prot)
-            self.gate.faults += 1
+        code: int = self.gate.look(self._serve, gpa, prot)
+        return code
+
+    def _serve(self, gpa: int, prot: int) -> int:
+        leaf = self._find(gpa, prot)
+        self.gate.faults += 1
         return max(-leaf, 0)
 
     def fault_many(self, gpas: Any, prot: SupportsIndex) -> U8Array:
@@ -251,10 +275,12 @@ class VmClient(Handle):
         integers = as_integers(gpas, "gpas")
         self.gate.check_usable()
         pages, prot = as_gpas(integers), as_prot(prot, any_of=_RWX)
-        with self.gate.lock:
-            self.gate.admit()
-            outcomes, _, _ = self._find_many(pages, int(prot), install=True)
-            self.gate.faults += pages.size
+        outcomes: U8Array = self.gate.look(self._serve_many, pages, int(prot))
+        return outcomes
+
+    def _serve_many(self, pages: U64Array, prot: int) -> U8Array:
+        outcomes, _, _ = self._find_many(pages, prot, install=True)
+        self.gate.faults += pages.size
         return outcomes
 
     # -- bytes ------------------------------------------------------------------------------------------------------
@@ -279,12 +305,14 @@ class VmClient(Handle):
         as_int(gpa, "gpa"), as_int(n, "n")
         self.gate.check_usable()
         gpa, n = _as_bytes_range(gpa, n)
-        with self.gate.lock:
-            self.gate.admit()
-            self._check_mapped(gpa, n)
-            frames, _ = self._frames(gpa, n, _READ)
-            text = np.empty(n, np.uint8)
-            kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
+        text: bytes = self.gate.look(self._read, gpa, n)
+        return text
+
+    def _read(self, gpa: int, n: int) -> bytes:
+        self._check_mapped(gpa, n)
+        frames, _ = self._frames(gpa, n, _READ)
+        text = np.empty(n, np.uint8)
+        kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
         return text.tobytes()
 
     def write(self, gpa: SupportsIndex, data: Any) -> None:
@@ -308,16 +336,18 @@ class VmClient(Handle):
         source = as_bytes(data)
         self.gate.check_usable()
         gpa, _ = _as_bytes_range(gpa, source.size)
-        core = self.core
-        if np.may_share_memory(source, core.memory):
+        if np.may_share_memory(source, self.core.memory):
             source = source.copy()
-        with self.gate.lock:
-            self.gate.admit()
-            frames, leaves = self._frames(gpa, source.size, _WRITE)
-            try:
-                kernels.frames.copy_in(core.memory, frames, gpa & PAGE_MASK, source)
-            finally:
-                self._mark(leaves)
+        self.gate.look(self._write, gpa, source)
+
+    def _write(self, gpa: int, source: U8Array) -> None:
+        frames, leaves = self._frames(gpa, source.size, _WRITE)
+        try:
+            kernels.frames.copy_in(self.core.memory, frames, gpa & PAGE_MASK, source)
+            self._mark(leaves)
+        except BaseException:
+            self._mark(leaves)
+            raise
 
     def _check_mapped(self, gpa: int, n: int) -> None:
         """Fault on a hole before memory is taken for what lies around it."""
@@ -341,22 +371,22 @@ class VmClient(Handle):
     # -- releases ---------------------------------------------------------------------------------------------------
 
     def end_pages(self, pages: list[VmPage]) -> int:
-        """Internal: release pages; return how many were unmapped meanwhile."""
-        dropped: list[VmObject] = []
+        """Internal: release pages, the last first; return how many were unmapped meanwhile."""
         try:
             with self.gate.lock:
                 self._check_own()
-                for page in pages:
-                    page._holder()
-                    self._end(page, dropped)
-        finally:
-            for obj in dropped:
-                obj.drop()
-        return len(dropped)
+                for page in reversed(pages):
+                    self._end(page)
+            return self._bury(pages)
+        except BaseException:  # an interrupt: those that are released already are released altogether
+            self._bury(pages)
+            raise
 
-    def _end(self, page: VmPage, dropped: list[VmObject]) -> None:
+    def _end(self, page: VmPage) -> None:
+        """Release a page but for its object; until ``let_go`` nothing is done that could not be done again."""
         core = self.core
-        if page._writes and page._leaf != NO_LEAF and core.tracking:
+        page._holder()
+        if page._writes and page._object is None and core.tracking:
             bits = core.dirty_bits
             if core.table.cells[page._leaf] & bits != bits:
                 kernels.dirty.mark_leaf(core.table.levels[0], page._leaf, _PRESENT, bits)
@@ -364,24 +394,46 @@ class VmClient(Handle):
             for view in page.living_views():
                 assert core.reservoir is not None  # it made the view
                 core.reservoir.watch(core.frame_of(page._pfn), view)
+        page.let_go()
+        self._forget_page(page)
+
+    def _forget_page(self, page: VmPage) -> None:
+        self._pages.discard(page)
         if page._next is not None or page._before is not None:
             page.unchain()
-        page._client = None
-        self._pages.discard(page)
-        if page._object is not None:
-            dropped.append(page._object)
+
+    def _bury(self, pages: list[VmPage]) -> int:
+        """What is left to do for released pages."""
+        dropped = 0
+        for page in pages:
+            if page._client is not None:
+                continue
+            if page in self._pages or page._next is not None or page._before is not None:
+                with self.gate.lock:
+                    self._forget_page(page)
+            if page._object is not None:
+                page._object.drop(page)
+                dropped += 1
+        return dropped
 
     def end_batch(self, batch: VmPages) -> int:
         """Internal: release a batch; return how many of its pages were unmapped meanwhile."""
+        try:
+            with self.gate.lock:
+                self._check_own()
+                batch._holder()
+                self._mark(batch.written_leaves())
+                batch.let_go()
+            return self._bury_batch(batch)
+        except BaseException:
+            if batch._client is None:
+                self._bury_batch(batch)
+            raise
+
+    def _bury_batch(self, batch: VmPages) -> int:
         with self.gate.lock:
-            self._check_own()
-            batch._holder()
-            self._mark(batch.written_leaves())
-            batch.let_go()
             self._batches.discard(batch)
-        for obj, n in batch.references:
-            obj.drop(n)
-        return batch.n_unmapped()
+        return batch.drop_objects()
 
     def release_all(self) -> int:
         """Release every page that this client holds.
@@ -414,7 +466,7 @@ class VmClient(Handle):
         dropped = sum(len(chain) for chain in chains if known.isdisjoint(map(id, chain)))
         return dropped + sum(batch.count() for batch in self._batches if id(batch) not in known)
 
-    def forget(self, gpa: int, length: int, obj: VmObject) -> None:
+    def forget(self, gpa: int, length: int, keeper: object, obj: VmObject) -> None:
         """Internal: a range is being unmapped; its holds keep their pages by references to the object instead.
 
         Notes
@@ -424,11 +476,19 @@ class VmClient(Handle):
         with self.gate.lock:
             for page in tuple(self._pages):
                 if gpa <= page._gpa < gpa + length and page._object is None:
-                    obj.acquire()
-                    page._object = obj
-                    page._leaf = NO_LEAF
+                    obj.acquire(page)
+                    page.forget(keeper, obj)
             for batch in tuple(self._batches):
-                batch.forget(gpa, length, obj)
+                batch.forget(gpa, length, keeper, obj)
+
+    def remember(self, keeper: object, obj: VmObject) -> None:
+        """Internal: the mapping is not being unmapped after all; undo ``forget``, or what was done of it."""
+        with self.gate.lock:
+            for page in tuple(self._pages):
+                if page.remember(keeper):
+                    obj.drop(page)
+            for batch in tuple(self._batches):
+                batch.remember(keeper, obj)
 
     # -- vCPU -------------------------------------------------------------------------------------------------------
 
@@ -451,7 +511,7 @@ class VmClient(Handle):
         -----
         Source: ``vmc_table_enter()``, vmm_vm.c 907-926 at 59d65d31, which reads the generation too early (line 920).
         """
-        return self.gate.enter()
+        return self.gate.enter(self)
 
     def table_exit(self) -> None:
         """The vCPU does not use the tables any more.
@@ -465,7 +525,7 @@ class VmClient(Handle):
         -----
         Source: ``vmc_table_exit()``, vmm_vm.c 933-946 at 59d65d31.
         """
-        self.gate.leave()
+        self.gate.exit()
 
     # -- callbacks, clones, the end ---------------------------------------------------------------------------------
 
@@ -490,9 +550,7 @@ class VmClient(Handle):
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
         self.gate.check_usable()
-        with self.gate.lock:
-            self.gate.admit()
-            self.gate.callback = callback
+        self.gate.look(setattr, self.gate, "callback", callback)
 
     def clone(self) -> "VmClient":
         """Another client of the same space, with neither holds nor callback.
@@ -530,22 +588,24 @@ class VmClient(Handle):
         """
         gate = self.gate
         if gate.state & State.DESTROY:
+            self._part()
             return
         self._check_own()
         if not gate.state & State.ORPHANED:
             gate.exclusion.check_may_change()
         with gate.lock:
-            if gate.state & State.DESTROY:
-                return
             if self._pages or self._batches:
                 raise Busy(f"the client holds {self._count()} pages; release them first")
-            if gate.state & State.ON_CPU:
+            if gate.is_occupied():
                 raise Busy("a vCPU is inside through this client; it must exit first")
             gate.state |= State.DESTROY
             gate.callback = None
-            gate.changed.notify_all()
-        if not gate.state & State.ORPHANED:
-            gate.exclusion.part(gate)
+        self._part()
+
+    def _part(self) -> None:
+        """Leave the space, unless that is gone, or was left before."""
+        if self.gate in self.gate.exclusion.gates and not self.gate.state & State.ORPHANED:
+            self.gate.exclusion.part(self.gate)
 
     def _check_own(self) -> None:
         if self.gate.state & State.FOREIGN:

@@ -8,7 +8,7 @@ from npt.formats.base import PteFormat
 from npt.memory.objects import MmioObject, RamObject, VmObject
 from npt.memory.reservoir import Reservoir
 from npt.space.exclusion import Exclusion
-from npt.space.mappings import Mappings
+from npt.space.mappings import Mapping, Mappings
 from npt.table.tree import PageTable
 from npt.units import PAGE_SHIFT
 
@@ -52,6 +52,10 @@ class Core(Handle):
         """Refuse a space that was destroyed."""
         if self.destroyed:
             raise StaleHandle("the space was destroyed")
+
+    def keeper(self, mapping: Mapping) -> object:
+        """What a mapping's reference to its object is entered under: equal mappings of two spaces are two."""
+        return self, id(mapping)
 
     def check_own(self) -> None:
         """Refuse a change to a space that was destroyed, or that is another process's."""

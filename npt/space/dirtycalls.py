@@ -53,7 +53,7 @@ class DirtyCalls(Handle):
         if core.tracking == enabled:
             return
         exclusion.check_may_kick()
-        with exclusion.changing():
+        with exclusion.lock:
             core.check_alive()
             if core.tracking == enabled:
                 return
@@ -64,10 +64,10 @@ class DirtyCalls(Handle):
                 exclusion.raise_epoch(generation=True)
                 try:
                     exclusion.kick()
+                    core.tracking = enabled
                 except BaseException:
                     core.tracking = before
                     raise
-                core.tracking = enabled
                 exclusion.call_back(0, core.size)
 
     # -- the calls --------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class DirtyCalls(Handle):
         core = self._core
         self._check_tracking()
         window = Window(gpa, length)
-        with core.exclusion.reading():
+        with core.exclusion.lock:
             self._check_tracking()
             return core.table.peek(window, _selection(window, select), core.format.masks.dirty)
 
@@ -196,7 +196,8 @@ class DirtyCalls(Handle):
         self._check_tracking()
         window = Window(gpa, length)
         selection = _selection(window, select)
-        with core.exclusion.changing():
+        core.exclusion.check_may_change()
+        with core.exclusion.lock:
             core.check_alive()
             self._check_tracking()
             core.table.populate_selected(core.mappings.extents, window, selection)
@@ -230,7 +231,7 @@ class DirtyCalls(Handle):
         core, mark = self._core, self._core.format.masks.accessed
         if clear:
             return self._harvest(gpa, length, NO_SELECTION, mark)
-        with core.exclusion.reading():
+        with core.exclusion.lock:
             core.check_alive()
             return core.table.peek(Window(gpa, length), NO_SELECTION, mark)
 
@@ -262,25 +263,35 @@ class DirtyCalls(Handle):
         window = Window(gpa, length)
         words = window.words()
         exclusion.check_may_kick()
-        with exclusion.changing():
-            core.check_alive()
-            if mark == core.format.masks.dirty:
-                self._check_tracking()
-            exclusion.check_off_cpu()
-            try:
-                core.table.harvest(window, select, mark, words)
-                found = window.bitmap(words)
-                with exclusion.hold():
-                    exclusion.raise_epoch(generation=True)
-                    exclusion.kick()
-                    exclusion.call_back(gpa, length)
-                if into is None:
-                    return found
-                np.bitwise_or(into[: found.size], found, out=into[: found.size])
-                return into
-            except BaseException:
-                core.table.mark(window, words, np.uint64(1), int(mark), mark)  # bit 0: present, in both
-                raise
+        try:
+            with exclusion.lock:
+                core.check_alive()
+                if mark == core.format.masks.dirty:
+                    self._check_tracking()
+                exclusion.check_off_cpu()
+                try:
+                    core.table.harvest(window, select, mark, words)
+                    found = window.bitmap(words)
+                    with exclusion.hold():
+                        exclusion.raise_epoch(generation=True)
+                        exclusion.kick()
+                        exclusion.call_back(gpa, length)
+                    if into is None:
+                        return found
+                    np.bitwise_or(into[: found.size], found, out=into[: found.size])
+                    return into
+                except BaseException:
+                    self._put_back(window, words, mark)
+                    raise
+        except BaseException:  # an interrupt on the way out
+            if words.any():
+                with exclusion.lock:
+                    self._put_back(window, words, mark)
+            raise
+
+    def _put_back(self, window: Window, words: U64Array, mark: np.uint64) -> None:
+        self._core.table.mark(window, words, np.uint64(1), int(mark), mark)  # bit 0: present, in both formats
+        words.fill(0)
 
 
 def _selection(window: Window, select: U8Array | None) -> U64Array:

@@ -2,16 +2,18 @@
 
 Theory of operation
 -------------------
-Changes are rare and look-ups are not, so a look-up takes its own client's lock and nothing else. Each client has a *gate*:
-that lock, its state bits, and a cache line of words shared with the vCPU kernels. The space has one lock. Who changes the
-space takes it and sets HOLD on every gate; taking a gate's lock to do so waits for the look-up that is inside, and from
-then on look-ups wait at the gate. (The source has a state bit ACTIVE for "inside a look-up"; here that is the gate's lock
-being held.)
+Changes are rare and look-ups are not, so a look-up takes its own client's lock and nothing else. Each client has a *gate*
+(``gate.py``). The space has one lock. Who changes the space takes it and sets HOLD on every gate; taking a gate's lock to
+do so waits for the look-up that is inside, and from then on look-ups queue for the space lock. (The source has a state bit
+ACTIVE for "inside a look-up"; here that is the gate's lock being held.)
 
 vCPUs do not stop for HOLD: they use the tables without a lock. Who took something away from the tables raises the *epoch*
 and kicks: every vCPU that entered before that epoch is asked to leave and waited for. The epoch is taken down at entry
-after ON_CPU is published, both under the gate's lock, so a vCPU either is seen by the kick or has seen the change. The
-*generation* is the public part of this: it tells a vCPU that its cached translations are stale.
+after ON_CPU is published, both under the gate's lock, so a vCPU either is seen by the kick or has seen the change. One that
+comes back in the meantime has entered after it, and is not waited for again: a kick cannot starve. The *generation* is the
+public part of this: it tells a vCPU that its cached translations are stale.
+
+HOLD that an interrupt left behind does no harm: it makes a look-up queue for a lock that is free.
 
 Lock order: space, gate, reservoir. The thread that has the space lock may call back into the space to read it.
 
@@ -24,38 +26,17 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import IntFlag
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
-
-from npt._types import U64Array
-from npt.errors import Busy, Deadlock, InvalidArgument, KickTimeout, Orphaned, StaleHandle
-from npt.memory.objects import VmObject
+from npt import _sync, kernels
+from npt.errors import Busy, Deadlock, KickTimeout, StaleHandle
+from npt.space.gate import EPOCH_NOW, GATES, GENERATION_NOW, ONLY_LOOK, Gate, State, line
 
 __all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
 
-ONLY_LOOK = "the space belongs to the process that made it; a forked child may only look"
 _IN_CALLBACK = "a callback may read the space and release pages, not change it or look pages up"
-_LINE_WORDS = 8
-_KICK = 0  # word of a line
-
-
-class State(IntFlag):
-    """What is going on at a client."""
-
-    IDLE = 0
-    HOLD = 1  # the space keeps look-ups out
-    ON_CPU = 2  # a vCPU is using the tables
-    ORPHANED = 4  # the space is gone
-    DESTROY = 8  # the client is gone
-    FOREIGN = 16  # this is the child of a fork: it may only look
-
-
-_HOLD, _ON_CPU, _ORPHANED, _DESTROY, _FOREIGN = (int(state) for state in list(State)[-5:])
-_BARRED = _HOLD | _ORPHANED | _DESTROY | _FOREIGN
+_PATIENCE = 0.05  # seconds between two looks at whether the thread of a vCPU is still alive
+_HOLD, _ORPHANED, _FOREIGN = int(State.HOLD), int(State.ORPHANED), int(State.FOREIGN)
 
 
 class Counters(NamedTuple):
@@ -69,167 +50,44 @@ class Counters(NamedTuple):
     timeouts: int  # kicks that were given up
 
 
-def _line() -> U64Array:
-    """One cache line of its own."""
-    area = np.zeros(2 * _LINE_WORDS, np.uint64)
-    start = -area.ctypes.data % 64 // 8
-    return area[start : start + _LINE_WORDS]
-
-
-class Holder(Protocol):
-    """What a gate belongs to: something that holds pages."""
-
-    def forget(self, gpa: int, length: int, obj: VmObject) -> None:
-        """Turn holds in a range that is being unmapped into references to the object."""
-
-    def n_dropped(self) -> int:
-        """How many pages it holds that nobody else knows of any more."""
-
-
-class Gate:
-    """A client's lock, state and line."""
-
-    __slots__ = (
-        "__weakref__",
-        "callback", "changed", "client", "epoch", "exclusion", "faults", "flushes", "line", "lock", "state", "thread",
-    )  # fmt: skip
-
-    def __init__(self, exclusion: "Exclusion", client: "Holder") -> None:
-        self.exclusion = exclusion
-        self.client = client
-        self.callback: Callable[[int, int], object] | None = None
-        self.lock = threading.RLock()  # the collector may run a finalizer that releases a page while we hold it
-        self.changed = threading.Condition(self.lock)
-        self.state = 0
-        self.line = _line()
-        self.thread = 0  # that is on CPU through this gate
-        self.epoch = 0
-        self.faults = 0
-        self.flushes = 0
-        _GATES.add(self)
-
-    @property
-    def kicked(self) -> bool:
-        """Whether the vCPU was asked to leave."""
-        return bool(self.line[_KICK])
-
-    def is_ours(self) -> bool:
-        """Whether this thread is inside a call of the client: a finalizer can be."""
-        return bool(self.lock._is_owned())  # type: ignore[attr-defined]
-
-    def check_alive(self) -> None:
-        """Refuse a client that was destroyed."""
-        if self.state & _DESTROY:
-            raise StaleHandle("the client was destroyed")
-
-    def check_usable(self) -> None:
-        """Refuse a client that was destroyed, or that is another process's."""
-        self.check_alive()
-        self.exclusion.check_own()
-
-    def admit(self) -> None:
-        """Let a look-up in, waiting for HOLD to end; the lock is held by the caller."""
-        while self.state & _BARRED:
-            self.refuse()
-            if self.state & _HOLD:
-                self.exclusion.check_may_wait()
-                self.changed.wait()
-
-    def refuse(self) -> None:
-        """Raise if this client can do nothing any more."""
-        if self.state & _FOREIGN:
-            raise StaleHandle(ONLY_LOOK)
-        self.check_alive()
-        if self.state & _ORPHANED:
-            raise Orphaned("the space of this client is gone")
-
-    def enter(self) -> int:
-        """A vCPU goes on CPU: publish that first, then read epoch and generation."""
-        with self.lock:
-            self.refuse()
-            if self.exclusion.dying:
-                raise Orphaned("the space of this client is being closed")
-            if self.state & _ON_CPU:
-                raise Busy("a vCPU is inside through this client")
-            self.thread = threading.get_ident()
-            self.line[_KICK] = 0
-            self.state |= _ON_CPU
-            self.epoch = self.exclusion.epoch
-            return self.exclusion.generation
-
-    def leave(self) -> None:
-        """A vCPU is off CPU again; whoever waits for that goes on."""
-        with self.lock:
-            self.check_usable()
-            if not self.state & _ON_CPU:
-                raise InvalidArgument("table_exit without table_enter")
-            self.state &= ~_ON_CPU
-            self.line[_KICK] = 0
-            self.changed.notify_all()
-
-    def is_behind(self, epoch: int) -> bool:
-        """Whether a vCPU is inside that entered before an epoch; the lock is held by the caller."""
-        return bool(self.state & _ON_CPU) and self.epoch < epoch
-
-    def set(self, bits: int) -> None:
-        """Set state bits and wake whoever waits; returns when no look-up is inside."""
-        with self.lock:
-            self.state |= bits
-            self.changed.notify_all()
-
-    def clear_hold(self) -> None:
-        """Let look-ups in again."""
-        with self.lock:
-            self.state &= ~_HOLD
-            self.changed.notify_all()
-
-
 class Exclusion:
-    """The space's lock, its gates in the order in which clients were made, its generation and epoch."""
+    """The space's lock, its gates in the order in which clients were made, its generation and epoch.
+
+    Attributes
+    ----------
+    dying : bool
+        Nobody may join; vCPUs that enter wait, or with ``closing`` are refused.
+    """
 
     def __init__(self, kick_timeout: float) -> None:
-        self.lock = threading.Lock()
+        self.lock = _sync.rlock("space")
         self.gates: list[Gate] = []
-        self.generation = 1
-        self.epoch = 1
+        self.line = line()
+        self.line[GENERATION_NOW] = self.line[EPOCH_NOW] = 1
         self.dying = False
+        self.closing = False
         self.kick_timeout = kick_timeout
         self.foreign = False
-        self._owner = 0  # thread that has the lock
-        self._kicks = self._kick_ns = self._held_ns = self._timeouts = 0
+        self.kicks = self.kick_ns = self.held_ns = self.timeouts = 0
         self._faults = self._flushes = 0  # of clients that are gone
         _EVERY.add(self)
 
-    # -- taking the lock --------------------------------------------------------------------------------------------
+    @property
+    def generation(self) -> int:
+        """Raised whenever cached translations may be stale."""
+        return int(kernels.words.load(self.line, GENERATION_NOW))
+
+    @property
+    def epoch(self) -> int:
+        """Raised whenever something was taken away from the tables."""
+        return int(kernels.words.load(self.line, EPOCH_NOW))
+
+    # -- who may do what --------------------------------------------------------------------------------------------
 
     @property
     def in_callback(self) -> bool:
         """Whether this thread has the space lock already: it is in a callback."""
-        return self._owner == threading.get_ident()
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Look at the space: also from a callback, and in a forked child without any lock."""
-        if self.foreign or self.in_callback:
-            yield
-            return
-        with self.lock:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = 0
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Have the space lock for a change."""
-        self.check_may_change()
-        with self.lock:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = 0
+        return bool(self.lock._is_owned())
 
     def check_own(self) -> None:
         """Refuse a change in a forked child."""
@@ -242,52 +100,44 @@ class Exclusion:
         if self.in_callback:
             raise Deadlock(_IN_CALLBACK)
 
-    def is_on_cpu(self) -> bool:
-        """Whether this thread is on CPU in the space."""
-        me = threading.get_ident()
-        return any(gate.state & _ON_CPU and gate.thread == me for gate in tuple(self.gates))
-
     def check_may_kick(self) -> None:
         """Refuse a call that kicks before it waits for the space lock: whoever has that may be waiting for us."""
         self.check_may_change()
         self.check_off_cpu()
+
+    def is_on_cpu(self) -> bool:
+        """Whether this thread is on CPU in the space."""
+        me = threading.current_thread()
+        return any(gate.thread is me for gate in tuple(self.gates))
 
     def check_off_cpu(self) -> None:
         """Refuse a call that kicks, or ends the space, from a thread that is on CPU in it."""
         if self.is_on_cpu():
             raise Deadlock("this thread is on CPU in the space and would wait for itself; call table_exit first")
 
-    def is_anyone_on_cpu(self) -> bool:
-        """Whether any vCPU is using the tables."""
-        return any(gate.state & _ON_CPU for gate in tuple(self.gates))
-
     def check_may_wait(self) -> None:
-        """Refuse to wait for HOLD where that would be waiting for this very thread."""
+        """Refuse to wait for the space lock where that would be waiting for this very thread."""
         if self.in_callback:
             raise Deadlock(_IN_CALLBACK)
         self.check_off_cpu()
+        self._check_no_look_up()
 
-    # -- keeping look-ups out ---------------------------------------------------------------------------------------
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep look-ups of all clients out; the space lock is held by the caller."""
-        start = time.perf_counter_ns()
-        if any(gate.is_ours() for gate in self.gates):
+    def _check_no_look_up(self) -> None:
+        if any(gate.is_ours() for gate in tuple(self.gates)):
             raise Deadlock("a look-up of this very thread is under way; do not change the space in a finalizer")
-        try:
-            for gate in self.gates:
-                gate.set(_HOLD)
-            yield
-        finally:
-            for gate in self.gates:
-                gate.clear_hold()
-            self._held_ns += time.perf_counter_ns() - start
+
+    # -- keeping look-ups out, and vCPUs ----------------------------------------------------------------------------
+
+    def hold(self) -> "_Hold":
+        """Context in which look-ups of all clients are kept out; the space lock is held by the caller."""
+        self._check_no_look_up()
+        return _Hold(self)
 
     def raise_epoch(self, *, generation: bool) -> None:
         """Say that something was taken away from the tables."""
-        self.generation += generation
-        self.epoch += 1
+        if generation:
+            kernels.words.add(self.line, GENERATION_NOW, 1)
+        kernels.words.add(self.line, EPOCH_NOW, 1)
 
     def kick(self) -> None:
         """Ask every vCPU that entered before this epoch to leave, and wait until all have.
@@ -297,33 +147,26 @@ class Exclusion:
         KickTimeout
             One did not, in time; it stays asked.
         """
-        start = time.perf_counter_ns()
-        behind = [gate for gate in self.gates if self._poke(gate)]
+        start, epoch = time.perf_counter_ns(), self.epoch
+        behind = [gate for gate in self.gates if gate.poke(epoch)]
         if not behind:
             return
-        deadline = time.monotonic() + self.kick_timeout
+        self.kicks += len(behind)
+        deadline = _sync.now() + self.kick_timeout
         try:
             for gate in behind:
                 with gate.lock:
-                    self._await(gate, deadline)
+                    self._await(gate, epoch, deadline)
         finally:
-            self._kick_ns += time.perf_counter_ns() - start
+            self.kick_ns += time.perf_counter_ns() - start
 
-    def _poke(self, gate: Gate) -> bool:
-        with gate.lock:
-            if not gate.is_behind(self.epoch):
-                return False
-            gate.line[_KICK] = 1
-            self._kicks += 1
-            return True
-
-    def _await(self, gate: Gate, deadline: float) -> None:
-        while gate.is_behind(self.epoch):
-            if not gate.changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
-                if not gate.is_behind(self.epoch):
-                    return
-                self._timeouts += 1
+    def _await(self, gate: Gate, epoch: int, deadline: float) -> None:
+        while gate.is_behind(epoch):
+            left = deadline - _sync.now()
+            if left <= 0:
+                self.timeouts += 1
                 raise KickTimeout(f"a vCPU did not leave within {self.kick_timeout} s")
+            gate.changed.wait(min(left, _PATIENCE))
 
     def call_back(self, gpa: int, length: int) -> None:
         """Tell every client what became invalid, in the order in which they were made.
@@ -331,64 +174,106 @@ class Exclusion:
         All callbacks run; the first error is raised at the end. Look-ups are kept out, and no gate is locked.
         """
         errors: list[BaseException] = []
-        for gate in self.gates:
-            if gate.callback is None:
-                continue
+        waiting = [gate.callback for gate in reversed(self.gates) if gate.callback is not None]
+        while waiting:
             try:
-                gate.callback(gpa, length)
+                waiting[-1](gpa, length)
             except BaseException as error:
                 errors.append(error)
+                if isinstance(error, KeyboardInterrupt) and error.__traceback__ and not error.__traceback__.tb_next:
+                    continue  # it came here, not there
+            waiting.pop()
         if errors:
             raise errors[0]
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def join(self, client: Holder) -> Gate:
-        """A gate for a new client."""
-        with self.changing():
+    def join(self, gate: Gate) -> None:
+        """Take in a new client's gate."""
+        self.check_may_change()
+        with self.lock:
             if self.dying:
                 raise StaleHandle("the space was destroyed, or is being closed")
-            gate = Gate(self, client)
             self.gates.append(gate)
-            return gate
 
     def part(self, gate: Gate) -> None:
         """Forget the gate of a client that is being destroyed."""
-        with self.changing():
+        self.check_may_change()
+        with self.lock:
             if gate in self.gates:
-                self.gates.remove(gate)
-                self._faults += gate.faults
-                self._flushes += gate.flushes
+                faults, flushes = self._faults + gate.faults, self._flushes + gate.flushes
+                self._faults, self._flushes, self.gates = faults, flushes, [one for one in self.gates if one is not gate]
 
     def orphan_all(self) -> None:
-        """Tell every client that the space is gone; the space lock is held by the caller."""
-        self.dying = True
-        for gate in self.gates:
-            gate.set(_ORPHANED)
-            self._faults += gate.faults
-            self._flushes += gate.flushes
-        self.gates.clear()
+        """Tell every client that the space is gone; the space lock is held by the caller.
+
+        Raises
+        ------
+        Busy
+            A vCPU is on CPU; nothing has changed.
+        """
+        before, self.dying = self.dying, True
+        try:
+            for gate in self.gates:
+                with gate.lock:
+                    if gate.is_occupied():
+                        raise Busy("a vCPU is on CPU in the space; let it exit, or close the space")
+            for gate in self.gates:
+                gate.set(_ORPHANED)
+        except BaseException:
+            for gate in self.gates:
+                gate.clear(_ORPHANED)
+            self.dying = before
+            raise
 
     def counters(self) -> Counters:
         """Totals so far."""
-        faults = self._faults + sum(gate.faults for gate in tuple(self.gates))
-        flushes = self._flushes + sum(gate.flushes for gate in tuple(self.gates))
-        return Counters(self._kicks, self._kick_ns, self._held_ns, faults, flushes, self._timeouts)
+        gates = tuple(self.gates)
+        faults, flushes = sum(gate.faults for gate in gates), sum(gate.flushes for gate in gates)
+        return Counters(
+            self.kicks, self.kick_ns, self.held_ns, self._faults + faults, self._flushes + flushes, self.timeouts
+        )
+
+
+class _Hold:
+    """HOLD on every gate, for the length of a ``with`` block."""
+
+    def __init__(self, exclusion: Exclusion) -> None:
+        self._exclusion = exclusion
+        self._start = time.perf_counter_ns()
+
+    def __enter__(self) -> None:
+        try:
+            for gate in self._exclusion.gates:
+                gate.set(_HOLD)
+        except BaseException:
+            self._let_in()
+            raise
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self._let_in()
+        except BaseException:  # an interrupt: once more
+            self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        for gate in self._exclusion.gates:
+            gate.clear(_HOLD)
+        self._exclusion.held_ns += time.perf_counter_ns() - self._start
 
 
 _EVERY: "weakref.WeakSet[Exclusion]" = weakref.WeakSet()
-_GATES: "weakref.WeakSet[Gate]" = weakref.WeakSet()
 
 
 def _disown() -> None:
     """In a forked child: locks that other threads held at the fork are gone, and so is the right to change anything."""
     for exclusion in _EVERY:
         exclusion.foreign = True
-        exclusion.lock = threading.Lock()
-        exclusion._owner = 0
-    for gate in _GATES:
-        gate.lock = threading.RLock()
-        gate.changed = threading.Condition(gate.lock)
+        exclusion.lock = _sync.rlock("space")
+    for gate in GATES:
+        gate.lock = _sync.rlock("client")
+        gate.changed = _sync.condition(gate.lock)
         gate.state |= _FOREIGN
 
 

@@ -41,8 +41,8 @@ class Mappings:
 
     def __init__(self, format: PteFormat) -> None:
         self._format = format
-        self._gpas: list[int] = []
-        self._mappings: list[Mapping] = []
+        self._gpas: tuple[int, ...] = ()
+        self._mappings: tuple[Mapping, ...] = ()
         self.extents: U64Array = NO_EXTENTS
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Mappings:
 
     def all(self) -> tuple[Mapping, ...]:
         """All mappings, by address."""
-        return tuple(self._mappings)
+        return self._mappings
 
     def check_gap(self, gpa: int, length: int) -> None:
         """Refuse a range that is not free.
@@ -107,18 +107,19 @@ class Mappings:
         at = int(np.searchsorted(self.extents[:, 0], rows[0, 0]))
         extents = np.concatenate((self.extents[:at], rows, self.extents[at:]))
         place = bisect_right(self._gpas, mapping.gpa)
-        self._gpas.insert(place, mapping.gpa)
-        self._mappings.insert(place, mapping)
-        self.extents = extents
+        self._adopt((*self._mappings[:place], mapping, *self._mappings[place:]), extents)
 
     def remove(self, mapping: Mapping) -> None:
         """Take a mapping out."""
         first = mapping.gpa >> PAGE_SHIFT
         end = first + (mapping.length >> PAGE_SHIFT)
         outside = (self.extents[:, 0] < np.uint64(first)) | (self.extents[:, 0] >= np.uint64(end))
-        self.extents = self.extents[outside]
-        place = bisect_right(self._gpas, mapping.gpa) - 1
-        del self._gpas[place], self._mappings[place]
+        self._adopt(tuple(one for one in self._mappings if one is not mapping), self.extents[outside])
+
+    def _adopt(self, mappings: tuple[Mapping, ...], extents: U64Array) -> None:
+        """Change all at once: an interrupt comes before or after."""
+        gpas = tuple(mapping.gpa for mapping in mappings)
+        self._gpas, self._mappings, self.extents = gpas, mappings, extents
 
     def _rows(self, mapping: Mapping) -> U64Array:
         runs = mapping.obj.runs(mapping.offset, mapping.length)

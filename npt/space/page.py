@@ -15,10 +15,9 @@ from npt.units import PAGE_SIZE, as_select, check_bitmap_type
 if TYPE_CHECKING:
     from npt.space.client import VmClient
 
-__all__ = ["NO_LEAF", "VmPage", "VmPages"]
+__all__ = ["VmPage", "VmPages"]
 
-NO_LEAF = 2**64 - 1
-_NO_LEAF = np.uint64(NO_LEAF)
+_NO_LEAF = np.uint64(2**64 - 1)
 _MANY_VIEWS = 16
 _READ, _WRITE = 1, 2
 
@@ -40,6 +39,7 @@ class VmPage(Handle):
         "_bits",
         "_client",
         "_gpa",
+        "_keeper",
         "_leaf",
         "_next",
         "_object",
@@ -49,15 +49,16 @@ class VmPage(Handle):
         "_writes",
     )
 
-    def __init__(self, client: "VmClient", gpa: int, pfn: int, prot: Prot, leaf: int, writes: bool) -> None:
+    def __init__(self, client: "VmClient", gpa: int, prot: Prot, writes: bool) -> None:
         self._client: VmClient | None = client  # None when released
         self._gpa = gpa
-        self._pfn = pfn
+        self._pfn = 0
         self._prot = prot
         self._bits = int(prot)
-        self._leaf = leaf  # flat index of the entry; NO_LEAF once unmapped
+        self._leaf = 0  # flat index of the entry, while the page is mapped
         self._writes = writes  # dirty at release
         self._object: VmObject | None = None  # referenced since the page was unmapped
+        self._keeper: object = None  # of the mapping that it was in
         self._next: VmPage | None = None
         self._before: VmPage | None = None
         self._views: list[weakref.ref[U8Array]] = []
@@ -65,6 +66,25 @@ class VmPage(Handle):
     def __repr__(self) -> str:
         state = "released" if self._client is None else "unmapped" if self._object is not None else "held"
         return f"<VmPage {self._gpa:#x} {self._prot.name}, pfn {self._pfn:#x}, {state}>"
+
+    def settle(self, leaf: int, pfn: int) -> None:
+        """Internal: the look-up has found it."""
+        self._leaf, self._pfn = leaf, pfn
+
+    def forget(self, keeper: object, obj: VmObject) -> None:
+        """Internal: it is unmapped, and kept by a reference to the object."""
+        self._keeper, self._object = keeper, obj
+
+    def remember(self, keeper: object) -> bool:
+        """Internal: undo that, if it was for this mapping; say whether there may be a reference to be dropped."""
+        if self._object is not None and self._keeper != keeper:
+            return False
+        self._keeper = self._object = None
+        return True
+
+    def let_go(self) -> None:
+        """Internal: it is released."""
+        self._client = None
 
     def _holder(self) -> "VmClient":
         if self._client is None:
@@ -223,8 +243,8 @@ class VmPage(Handle):
         return self._before is None
 
     def n_chained(self) -> int:
-        """Internal: how many neighbours in the chain know this page."""
-        return (self._next is not None) + (self._before is not None)
+        """Internal: how many know this page that are not its user: neighbours in the chain, and the object it keeps."""
+        return (self._next is not None) + (self._before is not None) + (self._object is not None)
 
     def unchain(self) -> None:
         """Internal: leave the chain; the pages on either side close up."""
@@ -290,16 +310,17 @@ class VmPages(Handle):
     Attributes
     ----------
     leaves : numpy.ndarray
-        Internal: flat index of each page's entry, or ``NO_LEAF`` once unmapped.
+        Internal: flat index of each page's entry, while it is mapped.
     """
 
-    def __init__(self, client: "VmClient", gpas: U64Array, pfns: U64Array, leaves: U64Array, prot: Prot, writes: bool) -> None:
+    def __init__(self, client: "VmClient", gpas: U64Array, prot: Prot, writes: bool) -> None:
         self._client: VmClient | None = client
-        self._gpas, self._pfns, self.leaves = gpas, pfns, leaves
-        self._gpas.flags.writeable = self._pfns.flags.writeable = False
+        self._gpas = gpas
+        self._gpas.flags.writeable = False
+        self.leaves = self._pfns = gpas[:0]
         self._prot = prot
         self._writes = np.full(gpas.size, writes)
-        self.references: list[tuple[VmObject, int]] = []  # internal: taken when pages were unmapped
+        self._forgotten: dict[object, tuple[VmObject, Any]] = {}  # by mapping that was unmapped: object, which pages
 
     def __repr__(self) -> str:
         state = ", released" if self._client is None else ""
@@ -321,8 +342,20 @@ class VmPages(Handle):
         return self._prot
 
     def n_chained(self) -> int:
-        """Internal: none; batches have no chains."""
-        return 0
+        """Internal: how many know this batch that are not its user: the objects it keeps."""
+        return len(self._forgotten)
+
+    def settle(self, leaves: U64Array, pfns: U64Array) -> None:
+        """Internal: the look-up has found them."""
+        pfns.flags.writeable = False
+        self.leaves, self._pfns = leaves, pfns
+
+    def _unmapped(self) -> Any:
+        """Which pages were unmapped since they were held."""
+        unmapped = np.zeros(self._gpas.size, np.bool_)
+        for _, pages in self._forgotten.values():
+            unmapped |= pages
+        return unmapped
 
     def count(self) -> int:
         """Internal: how many pages, also after the release."""
@@ -431,20 +464,26 @@ class VmPages(Handle):
 
     def written_leaves(self) -> U64Array:
         """Internal: entries to be marked dirty at release."""
-        return np.where(self._writes, self.leaves, _NO_LEAF) if self._prot & Prot.WRITE else self.leaves[:0]
+        return np.where(self._writes & ~self._unmapped(), self.leaves, _NO_LEAF) if self._prot & Prot.WRITE else self.leaves[:0]
 
-    def n_unmapped(self) -> int:
-        """Internal: how many were unmapped since they were held."""
-        return int(np.count_nonzero(self.leaves == _NO_LEAF))
-
-    def forget(self, gpa: int, length: int, obj: VmObject) -> None:
-        """Internal: a range is being unmapped; keep its pages by references to the object instead."""
-        inside = (self._gpas >= np.uint64(gpa)) & (self._gpas < np.uint64(gpa + length)) & (self.leaves != _NO_LEAF)
+    def forget(self, gpa: int, length: int, keeper: object, obj: VmObject) -> None:
+        """Internal: a range is being unmapped; keep its pages by references to the object."""
+        inside = (self._gpas >= np.uint64(gpa)) & (self._gpas < np.uint64(gpa + length)) & ~self._unmapped()
         n = int(np.count_nonzero(inside))
         if n:
-            obj.acquire(n)
-            self.references.append((obj, n))
-            self.leaves[inside] = _NO_LEAF
+            obj.acquire((self, keeper), n)
+            self._forgotten[keeper] = obj, inside
+
+    def remember(self, keeper: object, obj: VmObject) -> None:
+        """Internal: undo that."""
+        self._forgotten.pop(keeper, None)
+        obj.drop((self, keeper))
+
+    def drop_objects(self) -> int:
+        """Internal: drop the references; return how many pages were unmapped."""
+        for keeper, (obj, _) in self._forgotten.items():
+            obj.drop((self, keeper))
+        return int(np.count_nonzero(self._unmapped()))
 
     def release(self) -> int:
         """Give the pages up.

@@ -163,17 +163,18 @@ class ObjectSegment(Segment):
     def __init__(self, obj: RamObject, offset: int, length: int, prot: Prot) -> None:
         super().__init__(length, prot)
         self._obj, self._offset = obj, offset
-        obj.acquire()
+        obj.acquire(self)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
         """Keep the object while its bytes are copied: another thread may close the segment meanwhile."""
-        self._obj.acquire()
+        copy = object()
+        self._obj.acquire(copy)
         try:
             self._check_open()
             yield
         finally:
-            self._obj.drop()
+            self._obj.drop(copy)
 
     def _frames(self, offset: int, n: int) -> U64Array:
         """Frames of the pages that a byte range of the object touches."""
@@ -207,7 +208,7 @@ class ObjectSegment(Segment):
             kernels.frames.copy_in(memory, self._frames(offset, source.size), offset & PAGE_MASK, source)
 
     def _close(self) -> None:
-        self._obj.drop()
+        self._obj.drop(self)
 
 
 class GuestSegment(Segment):

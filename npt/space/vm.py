@@ -89,7 +89,7 @@ class Vm(Handle):
             if segid in self._memsegs:
                 raise InvalidArgument(f"memory segment {segid} exists already")
             obj = self._reservoir.allocate(length, transient=transient)
-            obj.acquire()
+            obj.acquire(self)
             obj.release()  # the reference is the Vm's: a caller can take its own, and cannot give this one up
             self._memsegs[segid] = obj
             return obj
@@ -256,7 +256,7 @@ class Vm(Handle):
                 vcpu.client.release_all()
                 vcpu.client.destroy()
         for memseg in self._memsegs.values():
-            memseg.drop()
+            memseg.drop(self)
         if error is not None:
             raise error
 

@@ -17,6 +17,7 @@ from npt.memory.reservoir import Reservoir
 from npt.space.client import VmClient
 from npt.space.core import Core
 from npt.space.dirtycalls import DirtyCalls
+from npt.space.ending import Ending
 from npt.space.exclusion import Counters
 from npt.space.mappings import Mapping
 from npt.table.explain import Walk, WalkStep
@@ -151,7 +152,7 @@ class VmSpace(DirtyCalls):
     def mappings(self) -> tuple[Mapping, ...]:
         """All mappings, by address."""
         self._core.check_alive()
-        with self._core.exclusion.reading():
+        with self._core.exclusion.lock:
             return self._core.mappings.all()
 
     @property
@@ -209,7 +210,8 @@ class VmSpace(DirtyCalls):
         core.check_host(obj)
         check_inside(gpa, length, core.size)
         self._check_memory(gpa, length)
-        with core.exclusion.changing():
+        core.exclusion.check_may_change()
+        with core.exclusion.lock:
             core.check_alive()
             core.mappings.check_gap(gpa, length)
             core.check_host(obj)
@@ -219,19 +221,18 @@ class VmSpace(DirtyCalls):
     def _insert(self, mapping: Mapping) -> None:
         """Reference the object, build the tables and add the mapping; or nothing of it."""
         core = self._core
-        mapping.obj.acquire()
-        built = False
+        record = core.table.vacancy(mapping.gpa, mapping.length)
         try:
-            core.table.build(mapping.gpa, mapping.length)
-            built = True
-            core.mappings.insert(mapping)
+            mapping.obj.acquire(core.keeper(mapping))
+            core.table.build(mapping.gpa, mapping.length, record)
             core.take_in(mapping.obj)
+            core.mappings.insert(mapping)
         except BaseException:
-            if mapping in core.mappings.all():
+            if mapping in core.mappings.all():  # there is no other like it: its range was free
                 core.mappings.remove(mapping)
-            if built:
-                core.table.release(core.table.vacate(mapping.gpa, mapping.length)[1])
-            mapping.obj.drop()
+            if record.counted:
+                core.table.release(core.table.vacate(mapping.gpa, mapping.length))
+            mapping.obj.drop(core.keeper(mapping))
             raise
 
     def _check_memory(self, gpa: int, length: int) -> None:
@@ -307,43 +308,22 @@ class VmSpace(DirtyCalls):
         if exclusion.in_callback or exclusion.is_on_cpu():
             core.mappings.exact(gpa, length)
         exclusion.check_may_kick()
-        with exclusion.changing():
-            core.check_alive()
-            mapping = core.mappings.exact(gpa, length)
-            exclusion.check_off_cpu()
-            core.table.check_sound(gpa, length)
-            with exclusion.hold():
-                error = self._take_down(mapping)
-        mapping.obj.drop()
-        if error is not None:
-            raise error
-
-    def _take_down(self, mapping: Mapping) -> BaseException | None:
-        """Clear, unlink, kick, tell, free: in that order, with look-ups kept out; return a callback's error."""
-        core, exclusion = self._core, self._core.exclusion
-        gpa, length = mapping.gpa, mapping.length
-        for gate in exclusion.gates:
-            gate.client.forget(gpa, length, mapping.obj)
-        n_present, unlinked = core.table.vacate(gpa, length)
+        ending = None
         try:
-            if n_present:
-                core.untold.add(gpa)  # until the callbacks have run; a kick that times out leaves it for the next try
-            if n_present or unlinked.size:
-                exclusion.raise_epoch(generation=n_present > 0)
-            exclusion.kick()  # also whom an earlier try did not get out
+            with exclusion.lock:
+                core.check_alive()
+                mapping = core.mappings.exact(gpa, length)
+                exclusion.check_off_cpu()
+                core.table.check_sound(gpa, length)
+                ending = Ending(core, mapping)
+                with exclusion.hold():
+                    ending.run()
+            ending.let_go()
         except BaseException:
-            core.table.restore(gpa, length, unlinked)
+            if ending is not None:
+                ending.let_go()
             raise
-        error = None
-        try:
-            if gpa in core.untold:
-                exclusion.call_back(gpa, length)
-        except BaseException as raised:
-            error = raised
-        core.untold.discard(gpa)
-        core.table.release(unlinked)
-        core.mappings.remove(mapping)
-        return error
+        ending.report()
 
     def populate(self, gpa: SupportsIndex, length: SupportsIndex) -> int:
         """Make all pages of a range resident.
@@ -377,7 +357,8 @@ class VmSpace(DirtyCalls):
         gpa, length = as_range(gpa, length)
         if core.exclusion.in_callback:
             core.mappings.around(gpa, length)
-        with core.exclusion.changing():
+        core.exclusion.check_may_change()
+        with core.exclusion.lock:
             core.check_alive()
             core.mappings.around(gpa, length)
             core.table.check_sound(gpa, length)
@@ -403,7 +384,7 @@ class VmSpace(DirtyCalls):
         core = self._core
         core.check_alive()
         addresses = as_gpas(integers)
-        with core.exclusion.reading():
+        with core.exclusion.lock:
             core.check_alive()
             return core.table.translate(addresses, core.size)
 
@@ -429,7 +410,7 @@ class VmSpace(DirtyCalls):
         core = self._core
         core.check_alive()
         gpa = page_down(as_address(gpa))
-        with core.exclusion.reading():
+        with core.exclusion.lock:
             core.check_alive()
             steps = core.table.walk(gpa) if gpa < core.size else ()
             return Walk(gpa, core.format, tuple(WalkStep(*step) for step in steps))
@@ -470,13 +451,11 @@ class VmSpace(DirtyCalls):
         core, exclusion = self._core, self._core.exclusion
         core.check_own()
         exclusion.check_may_kick()
-        with exclusion.changing():
+        with exclusion.lock:
             core.check_alive()
             exclusion.check_off_cpu()
             if len(core.mappings):
                 raise Busy(f"{len(core.mappings)} mappings are left; unmap them, or close the space")
-            if exclusion.is_anyone_on_cpu():
-                raise Busy("a vCPU is on CPU in the space; let it exit, or close the space")
             exclusion.orphan_all()
             core.destroyed = True
 
@@ -499,36 +478,39 @@ class VmSpace(DirtyCalls):
         if core.destroyed:
             return
         exclusion.check_may_kick()
-        with exclusion.changing():
-            if core.destroyed:
-                return
-            exclusion.check_off_cpu()
-            mappings = core.mappings.all()
-            for mapping in mappings:
-                core.table.check_sound(mapping.gpa, mapping.length)
-            n_dropped = sum(gate.client.n_dropped() for gate in exclusion.gates)
-            self._empty_tables()
-            with exclusion.hold():
-                errors = [error for error in map(self._take_down, mappings) if error is not None]
-            exclusion.orphan_all()
-            core.destroyed = True
-        for mapping in mappings:
-            mapping.obj.drop()
+        endings: list[Ending] = []
+        try:
+            with exclusion.lock:
+                if core.destroyed:
+                    return
+                exclusion.check_off_cpu()
+                mappings = core.mappings.all()
+                for mapping in mappings:
+                    core.table.check_sound(mapping.gpa, mapping.length)
+                n_dropped = sum(gate.client.n_dropped() for gate in exclusion.gates)
+                self._empty_tables()
+                endings += (Ending(core, mapping) for mapping in mappings)
+                with exclusion.hold():
+                    for ending in endings:
+                        ending.run()
+                exclusion.orphan_all()
+                core.destroyed = True
+            _let_go(endings)
+        except BaseException:
+            exclusion.dying = exclusion.closing = core.destroyed
+            _let_go(endings)
+            raise
         if n_dropped:
             warnings.warn(f"{n_dropped} held pages were never released", ResourceWarning, stacklevel=2)
-        if errors:
-            raise errors[0]
+        for ending in endings:
+            ending.report()
 
     def _empty_tables(self) -> None:
         """Turn newcomers away and get every vCPU out."""
         exclusion = self._core.exclusion
-        exclusion.dying = True
+        exclusion.dying = exclusion.closing = True
         exclusion.raise_epoch(generation=False)
-        try:
-            exclusion.kick()
-        except BaseException:
-            exclusion.dying = False
-            raise
+        exclusion.kick()
 
     def __enter__(self) -> Self:
         self._core.check_alive()
@@ -540,6 +522,11 @@ class VmSpace(DirtyCalls):
         except NptError:
             if kind is None:  # an error that ends the block is the one to see
                 raise
+
+
+def _let_go(endings: list[Ending]) -> None:
+    for ending in endings:
+        ending.let_go()
 
 
 def _check_number(value: SupportsFloat) -> None:

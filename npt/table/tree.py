@@ -20,6 +20,7 @@ from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, InvariantError, ReservoirExhausted
 from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_pfn
 from npt.table.arena import Arena
+from npt.table.vacancy import Vacancy
 from npt.table.window import NO_SELECTION, Window
 from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, level_shift
 
@@ -174,8 +175,8 @@ class PageTable(Handle):
         if page != NO_PAGE:
             raise InvariantError(f"the directories above {page << PAGE_SHIFT:#x} were overwritten, through read_table?")
 
-    def build(self, gpa: int, length: int) -> None:
-        """Make tables down to the leaf for a new mapping.
+    def build(self, gpa: int, length: int, record: Vacancy | None = None) -> None:
+        """Make tables down to the leaf for a new mapping; a record tells after an interrupt whether that was done.
 
         Raises
         ------
@@ -192,7 +193,9 @@ class PageTable(Handle):
             arena.expect(n)
         first = gpa >> PAGE_SHIFT
         end = first + (length >> PAGE_SHIFT)
-        kernels.tables.build(self.levels, self._counts, self._free, self._state, first, end, self.format.masks.table)
+        notes = np.zeros(kernels.tables.NOTES, np.uint64) if record is None else record.notes
+        masks = self.format.masks
+        kernels.tables.build(self.levels, self._counts, self._free, self._state, first, end, masks.table, notes)
 
     def _check_room(self, gpa: int, length: int, needed: tuple[int, ...]) -> None:
         """Arenas that were cut to the machine's memory may be too small; those of full size never are."""
@@ -202,32 +205,27 @@ class PageTable(Handle):
             if arena.cut and n - n_there[level - 1] > arena.capacity - self.tables_in_use(level):
                 raise ReservoirExhausted(f"no room for the tables of {gpa:#x} + {length:#x}")
 
-    def vacate(self, gpa: int, length: int) -> tuple[int, U64Array]:
-        """Clear a mapping's leaves and unlink the tables that nobody covers any more.
+    def vacancy(self, gpa: int, length: int) -> Vacancy:
+        """A record to be filled in by the steps of taking a mapping down, or putting one up."""
+        return Vacancy(gpa, length, sum(self.needed(gpa, length)))
 
-        Returns
-        -------
-        int
-            How many leaves were present.
-        numpy.ndarray
-            The record of what was unlinked, for ``release`` or ``restore``.
-        """
+    def vacate(self, gpa: int, length: int, record: Vacancy | None = None) -> Vacancy:
+        """Clear a mapping's leaves and unlink the tables that nobody covers any more; return the record of it."""
+        record = self.vacancy(gpa, length) if record is None else record
         first = gpa >> PAGE_SHIFT
-        unlinked = np.empty((sum(self.needed(gpa, length)), kernels.tables.ROW), np.uint64)
-        notes = np.zeros(4, np.uint64)
-        n_present = kernels.tables.vacate(
-            self.levels, self._counts, self.words, first, first + (length >> PAGE_SHIFT), unlinked, notes
-        )
-        return n_present, unlinked[: int(notes[0])]
+        end = first + (length >> PAGE_SHIFT)
+        kernels.tables.vacate(self.levels, self._counts, self.words, first, end, record.rows, record.notes)
+        return record
 
-    def release(self, unlinked: U64Array) -> None:
-        """Free unlinked tables, once no vCPU can be inside them."""
-        kernels.tables.release_tables(self.levels, self._free, self._state, unlinked)
+    def release(self, record: Vacancy) -> None:
+        """Free unlinked tables, once no vCPU can be inside them. Once more does no harm."""
+        kernels.tables.release_tables(self.levels, self._free, self._state, record.unlinked)
 
-    def restore(self, gpa: int, length: int, unlinked: U64Array) -> None:
-        """Link tables back, empty, because a vCPU would not leave them."""
-        kernels.tables.relink(self.levels, self._counts, unlinked)
-        self.build(gpa, length)
+    def restore(self, record: Vacancy) -> None:
+        """Link tables back, empty, because a vCPU would not leave them. Once more does no harm."""
+        kernels.tables.relink(self.levels, self._counts, record.unlinked)
+        if not record.counted:
+            self.build(record.gpa, record.length, record)
 
     # -- leaves -----------------------------------------------------------------------------------------------------
 

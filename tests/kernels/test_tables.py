@@ -28,10 +28,11 @@ class Tree:
         self.table_bits = table_bits
 
     def build(self, first: int, end: int) -> None:
-        tables.build(self.levels, self.counts, self.free, self.state, first, end, self.table_bits)
+        notes = np.zeros(tables.NOTES, np.uint64)
+        tables.build(self.levels, self.counts, self.free, self.state, first, end, self.table_bits, notes)
 
     def vacate(self, first: int, end: int) -> tuple[int, U64Array]:
-        unlinked, notes = np.full((32, tables.ROW), 2**64 - 1, np.uint64), np.zeros(4, np.uint64)
+        unlinked, notes = np.full((32, tables.ROW), 2**64 - 1, np.uint64), np.zeros(tables.NOTES, np.uint64)
         present = tables.vacate(self.levels, self.counts, self.words, first, end, unlinked, notes)
         return int(present), unlinked[: int(notes[0])]
 

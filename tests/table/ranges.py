@@ -47,6 +47,6 @@ def host(gpa: int) -> int:
 
 def take_down(table: PageTable, gpa: int, length: int) -> int:
     """Vacate and release."""
-    n_present, unlinked = table.vacate(gpa, length)
-    table.release(unlinked)
-    return int(n_present)
+    record = table.vacate(gpa, length)
+    table.release(record)
+    return record.n_present

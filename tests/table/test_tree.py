@@ -121,8 +121,8 @@ def test_vacate__unlinked_tables_are_not_reused_before_release(gpa: int, length:
     """A vCPU may still be inside: what is built meanwhile gets other tables."""
     table = PageTable(EPT, SIZE)
     table.build(gpa, length)
-    _, unlinked = table.vacate(gpa, length)
-    inside = {(int(level), int(number)) for level, number, _, _ in unlinked.tolist()}
+    record = table.vacate(gpa, length)
+    inside = {(int(level), int(number)) for level, number, _, _ in record.unlinked.tolist()}
     table.build(GIB * 3, PAGE)
     used = set()
     for level, _, entry in table.walk(GIB * 3):
@@ -139,8 +139,8 @@ def test_restore__as_before_but_empty(gpa: int, length: int) -> None:
     table.build(gpa, length)
     directories = [table.entries(level).tolist() for level in (4, 3, 2)]
     table.populate(rows, gpa, length)
-    _, unlinked = table.vacate(gpa, length)
-    table.restore(gpa, length, unlinked)
+    record = table.vacate(gpa, length)
+    table.restore(record)
     assert [table.entries(level).tolist() for level in (4, 3, 2)] == directories
     assert (table.resident, in_use(table)) == (0, wanted((gpa, length)))
     assert int(table.populate(rows, gpa, length)) == length // PAGE

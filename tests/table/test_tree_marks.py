@@ -144,14 +144,14 @@ class PageTableMachine(RuleBasedStateMachine):
     def unmap(self, data: st.DataObject, undone: bool) -> None:
         gpa, length = self._pick(data)
         gone = [page for page in self.pages if gpa <= page < gpa + length]
-        n_present, unlinked = self.table.vacate(gpa, length)
-        assert int(n_present) == len(gone)
+        record = self.table.vacate(gpa, length)
+        assert record.n_present == len(gone)
         for page in gone:
             del self.pages[page]
         if undone:
-            self.table.restore(gpa, length, unlinked)
+            self.table.restore(record)
         else:
-            self.table.release(unlinked)
+            self.table.release(record)
             del self.mappings[gpa]
 
     @invariant()

@@ -1,0 +1,110 @@
+"""The end of a mapping: clear, unlink, kick, tell, free, in that order.
+
+Theory of operation
+-------------------
+Until the leaves are cleared, a failure or an interrupt undoes what was done. From then on the way is forward: an interrupt
+is kept, the rest is done, and then it is raised; every step can be done again without harm. Only a vCPU that will not leave
+stops it half-way: then the tables are linked back, empty, and the mapping stays, to be unmapped again.
+
+Guarantees: tables are unlinked before the kick and freed after it; the callbacks run once, after the kick.
+Relies on:  the space lock and HOLD around ``run``; no lock around ``let_go``, which frees memory.
+"""
+
+from npt.errors import KickTimeout
+from npt.space.core import Core
+from npt.space.mappings import Mapping
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """One mapping on its way out."""
+
+    def __init__(self, core: Core, mapping: Mapping) -> None:
+        self._core = core
+        self._mapping = mapping
+        self._record = core.table.vacancy(mapping.gpa, mapping.length)
+        self._raised = False  # epoch, and generation where something was resident
+        self._told = False
+        self._error: BaseException | None = None  # of a callback, or an interrupt
+
+    def run(self) -> None:
+        """Take the mapping down.
+
+        Raises
+        ------
+        KickTimeout
+            A vCPU did not leave.
+        """
+        try:
+            self._clear()
+            self._go_on()
+        except KickTimeout:
+            self._core.table.restore(self._record)
+            raise
+        except BaseException as error:
+            if not self._record.taken:
+                self._undo()
+                raise
+            self._error = self._error or error
+            self._finish()
+
+    def let_go(self) -> None:
+        """Drop the mapping's reference to its object, if it is gone."""
+        if not self._is_mapped():
+            self._mapping.obj.drop(self._core.keeper(self._mapping))
+
+    def report(self) -> None:
+        """Raise the first error of a callback, or the interrupt that came meanwhile."""
+        if self._error is not None:
+            raise self._error
+
+    def _is_mapped(self) -> bool:
+        return any(mapping is self._mapping for mapping in self._core.mappings.all())
+
+    def _clear(self) -> None:
+        core, mapping = self._core, self._mapping
+        for gate in core.exclusion.gates:
+            gate.client.forget(mapping.gpa, mapping.length, core.keeper(mapping), mapping.obj)
+        core.table.vacate(mapping.gpa, mapping.length, self._record)
+
+    def _undo(self) -> None:
+        core, mapping = self._core, self._mapping
+        for gate in core.exclusion.gates:
+            gate.client.remember(core.keeper(mapping), mapping.obj)
+
+    def _go_on(self) -> None:
+        self._shoot_down()
+        self._tell()
+        self._free()
+
+    def _finish(self) -> None:
+        try:
+            self._go_on()
+        except BaseException:
+            self._core.table.restore(self._record)
+            raise
+
+    def _shoot_down(self) -> None:
+        core, record = self._core, self._record
+        if record.n_present:
+            core.untold.add(self._mapping.gpa)  # until the callbacks have run; after a time-out the next try owes them
+        if not self._raised and (record.n_present or record.unlinked.size):
+            core.exclusion.raise_epoch(generation=record.n_present > 0)
+            self._raised = True
+        core.exclusion.kick()  # also whom an earlier try did not get out
+
+    def _tell(self) -> None:
+        core, mapping = self._core, self._mapping
+        if mapping.gpa in core.untold and not self._told:
+            try:
+                core.exclusion.call_back(mapping.gpa, mapping.length)
+            except BaseException as error:
+                self._error = self._error or error
+            self._told = True
+        core.untold.discard(mapping.gpa)
+
+    def _free(self) -> None:
+        self._core.table.release(self._record)
+        if self._is_mapped():
+            self._core.mappings.remove(self._mapping)
