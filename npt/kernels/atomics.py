@@ -11,6 +11,7 @@ Guarantees: no torn and no lost update of an aligned element between threads.
 Relies on:  arrays that are C-contiguous and aligned; indices of type ``uint64``.
 """
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "copy_bytes",
     "ctz",
     "fill64",
+    "load_at",
     "mask64",
     "popcount",
     "zero_bytes",
@@ -70,6 +72,10 @@ if TYPE_CHECKING or DISABLED:
     def atomic_load(array: U64Array, index: np.uint64) -> np.uint64:
         """Read an element once, here and now."""
         return np.uint64(array[index])
+
+    def load_at(address: np.uint64) -> np.uint64:
+        """Read the word at an address, as ``atomic_load`` reads an element; nobody checks the address."""
+        return np.uint64(ctypes.c_uint64.from_address(int(address)).value)
 
     def atomic_store(array: U64Array, index: np.uint64, value: np.uint64) -> None:
         """Write an element; what was written before is seen before it."""
@@ -141,6 +147,16 @@ else:
             return builder.load_atomic(place, "seq_cst", 8, typ=_I64)
 
         return types.uint64(array, index), build
+
+    @intrinsic
+    def load_at(typing_context, address):
+        _require(address == types.uint64, "load_at: uint64")
+
+        def build(context, builder, signature, arguments):
+            place = builder.inttoptr(arguments[0], _I64.as_pointer())
+            return builder.load_atomic(place, "seq_cst", 8, typ=_I64)
+
+        return types.uint64(address), build
 
     @intrinsic
     def atomic_store(typing_context, array, index, value):

@@ -15,10 +15,20 @@ Relies on:  tables are not freed and extents not exchanged during the call (clie
 import numpy as np
 
 from npt._types import U8Array, U64Array
-from npt.kernels.atomics import atomic_add, atomic_cas, atomic_load
+from npt.kernels.atomics import atomic_add, atomic_cas, atomic_load, load_at
 from npt.kernels.jit import inline, kernel
 
-__all__ = ["EXTENT_COLUMNS", "NONE", "find_extent", "leaf_index", "leaf_tables", "look_up", "look_up_many", "translate"]
+__all__ = [
+    "EXTENT_COLUMNS",
+    "NONE",
+    "find_extent",
+    "find_resident",
+    "leaf_index",
+    "leaf_tables",
+    "look_up",
+    "look_up_many",
+    "translate",
+]
 
 Levels = tuple[U64Array, ...]  # four, leaf level first
 
@@ -37,6 +47,12 @@ EXTENT_COLUMNS = 4
 # What a look-up says, beside leaf indices and outcomes.
 NOMAP, FORBIDDEN = 1, 2
 RESIDENT = _ZERO  # where the count of present leaves stands in a table's words
+
+# Words of a context: addresses of the level arrays and how many tables each has room for, leaf level first; then need and
+# deny by protection.
+TABLES_OF, NEED, DENY = np.uint64(4), np.uint64(8), np.uint64(16)
+CONTEXT_WORDS = 24
+_WORD_BYTES = np.uint64(8)
 
 
 @inline
@@ -131,6 +147,34 @@ def look_up(
     if code != 0:
         return -code
     return int(leaf)
+
+
+@kernel("i8(u8, u8, u8)")
+def find_resident(context: np.uint64, gpa: np.uint64, prot: np.uint64) -> int:
+    """Leaf index of a page that is resident and may be accessed; else -1, and ``look_up`` knows why.
+
+    Takes the address of a context instead of arrays, because unpacking those costs more than the walk.
+    """
+    context, page, table, entry = np.uint64(context), np.uint64(gpa) >> _PAGE_SHIFT, _ZERO, _ZERO
+    if page >> np.uint64(36) != _ZERO:
+        return -1
+    for depth in range(_ZERO, np.uint64(4)):
+        level = np.uint64(3) - depth
+        place = table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)
+        entry = load_at(load_at(context + level * _WORD_BYTES) + place * _WORD_BYTES)
+        if entry == _ZERO:
+            return -1
+        if level == _ZERO:
+            table = place
+            break
+        table = child_table(entry, level - _ONE)
+        if table >= load_at(context + (TABLES_OF + level - _ONE) * _WORD_BYTES):
+            return -1
+    need = load_at(context + (NEED + np.uint64(prot)) * _WORD_BYTES)
+    deny = load_at(context + (DENY + np.uint64(prot)) * _WORD_BYTES)
+    if (entry & need) != need or (entry & deny) != _ZERO:
+        return -1
+    return int(table)
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")

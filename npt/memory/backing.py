@@ -9,7 +9,7 @@ import numpy as np
 from npt import _host as host
 from npt._types import U8Array
 from npt.errors import ReservoirExhausted
-from npt.units import format_size
+from npt.units import PAGE_SHIFT, PAGE_SIZE, format_size
 
 __all__ = ["U8", "Backing"]
 
@@ -45,6 +45,13 @@ class Backing:
         whole = memoryview(backing)
         self.windows = (whole.toreadonly(), whole)
         self.memory: U8Array = np.frombuffer(backing, U8) if backing else np.empty(0, U8)
+
+    def view(self, frame: int, writable: bool) -> U8Array:
+        """One page as a new ``(4096,)`` array that can be watched.
+
+        It is over a memoryview, not over ``memory``: whatever is derived from it then keeps it alive.
+        """
+        return np.frombuffer(self.windows[writable], U8, PAGE_SIZE, frame << PAGE_SHIFT)
 
     def __bool__(self) -> bool:
         return bool(self.windows[0])

@@ -292,6 +292,12 @@ class Reservoir(Settling):
         return self._backed
 
     @property
+    def backing(self) -> Backing:
+        """Internal: the bytes, or none; for views without a call in between."""
+        self._open()
+        return self._backing
+
+    @property
     def memory(self) -> U8Array:
         """Internal: the backing, writable, shape ``(limit,)``; shape ``(0,)`` where there is none."""
         self._open()
@@ -305,14 +311,10 @@ class Reservoir(Settling):
     def view(self, frame: int, *, writable: bool) -> U8Array:
         """Internal: one frame, counted from 0, as a new ``(4096,)`` array that ``watch`` can watch.
 
-        The array is over a memoryview, not over ``memory``: whatever is derived from it then keeps it alive. No check
-        beyond that of the bytes: every hold comes through here.
+        No check beyond that of the bytes.
         """
-        window = self._backing.windows[writable]
-        if not window:
-            self._check_bytes()
-        start = frame << PAGE_SHIFT
-        return np.frombuffer(window[start : start + PAGE_SIZE], U8)
+        self._check_bytes()
+        return self._backing.view(frame, writable)
 
     def watch(self, frame: int, array: U8Array) -> None:
         """Internal: keep a frame from reuse while ``array``, from ``view``, is alive.

@@ -9,6 +9,7 @@ import numpy as np
 from npt import kernels
 from npt._types import FaultCode, Handle, Prot, U8Array, U64Array
 from npt.errors import Busy, Fault, Orphaned, StaleHandle
+from npt.formats.base import ADDRESS
 from npt.memory.objects import VmObject
 from npt.space.core import Core
 from npt.space.gate import ONLY_LOOK, Gate, State
@@ -31,6 +32,9 @@ from npt.units import (
 __all__ = ["VmClient"]
 
 _READ, _WRITE, _RW, _RWX = 1, 2, 3, 7  # plain ints: an operator of IntFlag costs a microsecond
+_ODD = ~(2**47 - PAGE_SIZE)  # bits that an address of a page has not
+_HOLDABLE = (False, True, True, True, False, True, True, True)  # by protection
+_WRITES = (False, False, True, True, False, False, True, True)
 _PRESENT = 1  # bit 0 of what can be held, in both formats
 _REFERENCES_OF_A_KEPT_PAGE = 3  # the client's, the loop's, and the argument of getrefcount
 
@@ -50,6 +54,8 @@ class VmClient(Handle):
         self.core = core
         self._pages: set[VmPage] = set()
         self._batches: set[VmPages] = set()
+        self._cells, self._context = core.table.cells, core.table.context
+        self._find_resident = kernels.jit.entry_point(kernels.walk.find_resident)
         self.gate = Gate(core.exclusion, self)
         try:
             core.exclusion.join(self.gate)
@@ -152,32 +158,36 @@ class VmClient(Handle):
         -----
         Source: ``vmc_hold_ext()``, vmm_vm.c 1118-1156 at 59d65d31.
         """
-        as_int(gpa, "gpa"), as_int(prot, "prot")
-        defer = as_flag(defer_dirty, "defer_dirty")
-        self.gate.check_usable()
-        gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
-        gate, bits = self.gate, int(prot)
-        page = VmPage(self, gpa, prot, not defer and bool(bits & _WRITE))
+        gate = self.gate
+        if type(gpa) is not int or gpa & _ODD or type(prot) is not Prot or not _HOLDABLE[prot] or defer_dirty is not False:
+            as_int(gpa, "gpa"), as_int(prot, "prot")
+            defer_dirty = as_flag(defer_dirty, "defer_dirty")
+            gate.check_usable()
+            gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
+        page = VmPage(self, gpa, prot, _WRITES[prot] and not defer_dirty)
         try:
             with gate.lock:
                 if not gate.state:
-                    self._take(page, bits)
+                    self._take(page, gpa, prot)
                     return page
             with gate.turn(), gate.lock:
                 gate.refuse()  # orphaned while it waited?
-                self._take(page, bits)
+                self._take(page, gpa, prot)
                 return page
         except BaseException:
             with gate.lock:
                 self._pages.discard(page)
             raise
 
-    def _take(self, page: VmPage, prot: int) -> None:
+    def _take(self, page: VmPage, gpa: int, prot: Prot) -> None:
         """Look a page up and keep it; the gate's lock is held."""
-        leaf = self._find(page.gpa, prot)
+        leaf = self._find_resident(self._context, gpa, prot)
         if leaf < 0:
-            raise _fault(page.gpa, prot, -leaf)
-        page.settle(leaf, self.core.format.pfn_of(self.core.table.cells[leaf]))
+            leaf = self._find(gpa, int(prot))
+            if leaf < 0:
+                raise _fault(gpa, prot, -leaf)
+        page._leaf = leaf
+        page._pfn = (self._cells[leaf] & ADDRESS) >> PAGE_SHIFT
         self._pages.add(page)
 
     def hold_many(self, gpas: Any, prot: SupportsIndex, *, defer_dirty: bool = False) -> VmPages:
@@ -374,7 +384,6 @@ class VmClient(Handle):
         """Internal: release pages, the last first; return how many were unmapped meanwhile."""
         try:
             with self.gate.lock:
-                self._check_own()
                 for page in reversed(pages):
                     self._end(page)
             return self._bury(pages)
@@ -382,35 +391,55 @@ class VmClient(Handle):
             self._bury(pages)
             raise
 
-    def _end(self, page: VmPage) -> None:
-        """Release a page but for its object; until ``let_go`` nothing is done that could not be done again."""
-        core = self.core
-        page._holder()
-        if page._writes and page._object is None and core.tracking:
-            bits = core.dirty_bits
-            if core.table.cells[page._leaf] & bits != bits:
-                kernels.dirty.mark_leaf(core.table.levels[0], page._leaf, _PRESENT, bits)
-        if page._views:
-            for view in page.living_views():
-                assert core.reservoir is not None  # it made the view
-                core.reservoir.watch(core.frame_of(page._pfn), view)
-        page.let_go()
-        self._forget_page(page)
+    def end_page(self, page: VmPage) -> bool:
+        """Internal: release one page; say whether it was unmapped meanwhile."""
+        try:
+            with self.gate.lock:
+                self._end(page)
+            return page._object is not None and self._bury([page]) > 0
+        except BaseException:
+            self._bury([page])
+            raise
 
-    def _forget_page(self, page: VmPage) -> None:
-        self._pages.discard(page)
+    def _end(self, page: VmPage) -> None:
+        """Release a page but for its object; the gate's lock is held. An interrupt leaves it held, or to be buried."""
+        if page._client is None or self.gate.state:
+            self._check_own()
+            page._holder()
+        if page._writes and page._object is None and self.core.tracking:
+            self._mark_page(page._leaf)
+        page._client = None
+        for known in page._views:
+            if known() is not None:
+                self._watch(page)
+                break
         if page._next is not None or page._before is not None:
             page.unchain()
+        self._pages.discard(page)
+
+    def _mark_page(self, leaf: int) -> None:
+        core = self.core
+        bits = core.dirty_bits
+        if self._cells[leaf] & bits != bits:
+            kernels.dirty.mark_leaf(core.table.levels[0], leaf, _PRESENT, bits)
+
+    def _watch(self, page: VmPage) -> None:
+        """Have the reservoir watch a released page's views."""
+        for view in page.living_views():
+            assert self.core.reservoir is not None  # it made the view
+            self.core.reservoir.watch(self.core.frame_of(page._pfn), view)
 
     def _bury(self, pages: list[VmPage]) -> int:
-        """What is left to do for released pages."""
+        """What is left to do for released pages: drop objects, and whatever an interrupt kept from being done."""
         dropped = 0
         for page in pages:
             if page._client is not None:
                 continue
-            if page in self._pages or page._next is not None or page._before is not None:
+            if page in self._pages:
                 with self.gate.lock:
-                    self._forget_page(page)
+                    self._watch(page)
+                    page.unchain()
+                    self._pages.discard(page)
             if page._object is not None:
                 page._object.drop(page)
                 dropped += 1

@@ -1,10 +1,13 @@
 """What a space, its clients and its vCPUs share."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, NotSupported, StaleHandle
 from npt.formats.base import PteFormat
+from npt.memory.backing import Backing
 from npt.memory.objects import MmioObject, RamObject, VmObject
 from npt.memory.reservoir import Reservoir
 from npt.space.exclusion import Exclusion
@@ -44,6 +47,7 @@ class Core(Handle):
         self.memory: U8Array = _NO_BYTES
         self.words: U64Array = _NO_WORDS
         self.base_pfn = self.n_frames = 0
+        self.view_frame: Callable[[int, bool], U8Array] = Backing(0).view
         self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
         if reservoir is not None:
             self._adopt(reservoir)
@@ -67,6 +71,7 @@ class Core(Handle):
     def _adopt(self, reservoir: Reservoir) -> None:
         self.memory, self.words, self.base_pfn = reservoir.memory, reservoir.words, reservoir.base_pfn
         self.reservoir, self.n_frames = reservoir, self.memory.size >> PAGE_SHIFT
+        self.view_frame = reservoir.backing.view
 
     def check_host(self, obj: VmObject) -> None:
         """Refuse an object whose frames cannot be told from others' here: another reservoir's, or MMIO over RAM."""
@@ -90,6 +95,13 @@ class Core(Handle):
         """Adopt the reservoir of the first RAM that is mapped."""
         if self.reservoir is None and isinstance(obj, RamObject):
             self._adopt(obj.reservoir)
+
+    def view(self, pfn: int, writable: bool) -> U8Array:
+        """A page's bytes, as a new array that a reservoir can watch."""
+        frame = pfn - self.base_pfn
+        if not 0 <= frame < self.n_frames:
+            self.frame_of(pfn)
+        return self.view_frame(frame, writable)
 
     def frame_of(self, pfn: int) -> int:
         """Frame of the reservoir that a PFN is.

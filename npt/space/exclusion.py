@@ -230,9 +230,7 @@ class Exclusion:
         """Totals so far."""
         gates = tuple(self.gates)
         faults, flushes = sum(gate.faults for gate in gates), sum(gate.flushes for gate in gates)
-        return Counters(
-            self.kicks, self.kick_ns, self.held_ns, self._faults + faults, self._flushes + flushes, self.timeouts
-        )
+        return Counters(self.kicks, self.kick_ns, self.held_ns, self._faults + faults, self._flushes + flushes, self.timeouts)
 
 
 class _Hold:

@@ -1,8 +1,8 @@
 """``VmPage`` and ``VmPages``: claims on resident pages, one and many."""
 
-import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+from weakref import ref
 
 import numpy as np
 
@@ -19,7 +19,8 @@ __all__ = ["VmPage", "VmPages"]
 
 _NO_LEAF = np.uint64(2**64 - 1)
 _MANY_VIEWS = 16
-_READ, _WRITE = 1, 2
+_READS = (False, True, False, True, False, True, False, True)  # by protection
+_WRITES = (False, False, True, True, False, False, True, True)
 
 
 class VmPage(Handle):
@@ -33,43 +34,23 @@ class VmPage(Handle):
     Source: ``struct vm_page``, vmm_vm.c 202-212 at 59d65d31.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_before",
-        "_bits",
-        "_client",
-        "_gpa",
-        "_keeper",
-        "_leaf",
-        "_next",
-        "_object",
-        "_pfn",
-        "_prot",
-        "_views",
-        "_writes",
-    )
+    _leaf = 0  # flat index of the entry, while the page is mapped
+    _pfn = 0
+    _object: VmObject | None = None  # referenced since the page was unmapped
+    _keeper: object = None  # of the mapping that it was in
+    _next: "VmPage | None" = None
+    _before: "VmPage | None" = None
 
     def __init__(self, client: "VmClient", gpa: int, prot: Prot, writes: bool) -> None:
         self._client: VmClient | None = client  # None when released
         self._gpa = gpa
-        self._pfn = 0
         self._prot = prot
-        self._bits = int(prot)
-        self._leaf = 0  # flat index of the entry, while the page is mapped
         self._writes = writes  # dirty at release
-        self._object: VmObject | None = None  # referenced since the page was unmapped
-        self._keeper: object = None  # of the mapping that it was in
-        self._next: VmPage | None = None
-        self._before: VmPage | None = None
-        self._views: list[weakref.ref[U8Array]] = []
+        self._views: list[ref[U8Array]] = []
 
     def __repr__(self) -> str:
         state = "released" if self._client is None else "unmapped" if self._object is not None else "held"
         return f"<VmPage {self._gpa:#x} {self._prot.name}, pfn {self._pfn:#x}, {state}>"
-
-    def settle(self, leaf: int, pfn: int) -> None:
-        """Internal: the look-up has found it."""
-        self._leaf, self._pfn = leaf, pfn
 
     def forget(self, keeper: object, obj: VmObject) -> None:
         """Internal: it is unmapped, and kept by a reference to the object."""
@@ -81,10 +62,6 @@ class VmPage(Handle):
             return False
         self._keeper = self._object = None
         return True
-
-    def let_go(self) -> None:
-        """Internal: it is released."""
-        self._client = None
 
     def _holder(self) -> "VmClient":
         if self._client is None:
@@ -138,7 +115,9 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_readable()``, vmm_vm.c 1283-1289 at 59d65d31.
         """
-        return self._view(_READ, writable=False)
+        if not _READS[self._prot]:
+            self._deny(Prot.READ)
+        return self._view(False)
 
     def writable(self) -> U8Array:
         """The page's bytes, to be written; otherwise as ``readable``.
@@ -156,26 +135,34 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_writable()``, vmm_vm.c 1297-1303 at 59d65d31.
         """
-        return self._view(_WRITE, writable=True)
+        if not _WRITES[self._prot]:
+            self._deny(Prot.WRITE)
+        return self._view(True)
 
-    def _view(self, need: int, *, writable: bool) -> U8Array:
+    def _deny(self, need: Prot) -> NoReturn:
         self._holder()
-        if not self._bits & need:
-            raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {Prot(need).name}")
-        client = self._holder()
-        with client.gate.lock:  # a release looks for living views under it
-            core = self._holder().core
-            frame = core.frame_of(self._pfn)
-            assert core.reservoir is not None  # frame_of found bytes
-            view = core.reservoir.view(frame, writable=writable)
-            if len(self._views) >= _MANY_VIEWS:
-                self._views = [ref for ref in self._views if ref() is not None]
-            self._views.append(weakref.ref(view))
+        raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {need.name}")
+
+    def _view(self, writable: bool) -> U8Array:
+        """A view, entered before it is looked whether the page is still held: a release looks for views after that."""
+        core, views = self._holder().core, self._views
+        view = core.view(self._pfn, writable)
+        if len(views) >= _MANY_VIEWS:
+            self._forget_dead_views()
+        known = ref(view)
+        views.append(known)
+        if self._client is None:
+            self._holder()
         return view
+
+    def _forget_dead_views(self) -> None:
+        for known in tuple(self._views):
+            if known() is None:
+                self._views.remove(known)  # in place: another thread may be appending
 
     def living_views(self) -> list[U8Array]:
         """Internal: views that are still in somebody's hands."""
-        return [view for view in (ref() for ref in self._views) if view is not None]
+        return [view for view in (known() for known in tuple(self._views)) if view is not None]
 
     def mark_dirty(self) -> None:
         """Take ``defer_dirty`` back: the page will be dirty from its release on.
@@ -192,8 +179,8 @@ class VmPage(Handle):
         Source: ``vmp_mark_dirty()``, vmm_vm.c 1318-1324 at 59d65d31.
         """
         self._holder()
-        if not self._bits & _WRITE:
-            raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for WRITE")
+        if not _WRITES[self._prot]:
+            self._deny(Prot.WRITE)
         self._writes = True
 
     # -- chains -----------------------------------------------------------------------------------------------------
@@ -274,7 +261,8 @@ class VmPage(Handle):
         Sets D and A if the page was held for writing, not deferred, tracking is on and it is still mapped.
         Source: ``vmp_release()``, vmm_vm.c 1385-1396 at 59d65d31.
         """
-        return self._holder().end_pages([self]) > 0
+        client = self._client
+        return self._holder().end_page(self) if client is None else client.end_page(self)
 
     def release_chain(self) -> bool:
         """Give up this page and all that are chained behind it.

@@ -52,6 +52,10 @@ class PageTable(Handle):
         self._free = tuple(arena.free for arena in self._arenas)
         self.cells = memoryview(self.levels[0])  # type: ignore[arg-type]  # one leaf entry as a Python int, quickly
         self._state[2 * (LEVELS - 1)] = 1  # the root
+        addresses = [entries.ctypes.data for entries in self.levels]
+        n_tables = [arena.capacity for arena in self._arenas]
+        self._context: U64Array = np.array([*addresses, *n_tables, *format.need, *format.deny], np.uint64)
+        self.context = self._context.ctypes.data  # address of what kernels need to know who take no arrays
 
     @staticmethod
     def _most(size: int, level: int) -> int:
