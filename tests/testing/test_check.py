@@ -1,5 +1,6 @@
 """``npt.testing.check``: silent where all is well, and each invariant found by its name where it is broken."""
 
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 
@@ -248,6 +249,14 @@ def test_violated__tells_all_with_numbers(guest: Guest) -> None:
     assert caught.value.names == ("the resident count is exact", "look-ups are let in", "HOLD is under the space lock")
     assert f"{there + 1:#x} pages are said to be resident, {there:#x} are" in str(caught.value)
     assert "``resident_count`` is how many leaves are not zero." in str(caught.value)
+
+
+def test_violated__survives_pickling(guest: Guest) -> None:
+    """The error says the same in another process."""
+    guest.core.table.words[0] += 1
+    with pytest.raises(InvariantViolated) as caught:
+        check(guest.space)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_violated__does_not_go_on_for_ever(guest: Guest) -> None:
