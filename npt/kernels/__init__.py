@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from npt.kernels import bitmap, dirty, frames, guest, jit, leaves, tables, walk, words
+    from npt.kernels import bitmap, dirty, frames, guest, jit, leaves, tables, tlb, walk, words
 
-__all__ = ["bitmap", "dirty", "frames", "guest", "jit", "leaves", "tables", "walk", "words"]
+__all__ = ["bitmap", "dirty", "frames", "guest", "jit", "leaves", "tables", "tlb", "walk", "words"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -38,12 +38,14 @@ __all__ = [
     "load_at",
     "mask64",
     "popcount",
+    "prefetch",
     "zero_bytes",
 ]
 
 _I1, _I8, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(64)
 _LANES = 8  # of a test vector: one AVX-512 register, two AVX2, four SSE2 or NEON
 _GROUP = 64  # entries that one bitmap word stands for
+_PREFETCH = 0, 3, 1  # for reading (for writing would take the line away from other vCPUs), to the nearest cache, data
 _VECTOR = ir.VectorType(_I64, _LANES)
 
 
@@ -127,6 +129,9 @@ if TYPE_CHECKING or DISABLED:
     def ctz(word: np.uint64) -> np.uint64:
         """Number of the lowest set bit of a word that is not zero."""
         return np.uint64((int(word) & -int(word)).bit_length() - 1)
+
+    def prefetch(array: U64Array, index: np.uint64) -> None:
+        """Have an element brought near, for reading; nothing waits for it."""
 
     def copy_bytes(target: U8Array, to: np.uint64, source: U8Array, at: np.uint64, n_bytes: np.uint64) -> None:
         """Copy ``source[at : at + n_bytes]`` to ``target[to:]``; they must not overlap."""
@@ -280,6 +285,20 @@ else:
             return builder.cttz(arguments[0], ir.Constant(_I1, 1))
 
         return types.uint64(word), build
+
+    @intrinsic
+    def prefetch(typing_context, array, index):
+        _require(_is_u64s(array) and index == types.uint64, "prefetch: uint64 array, uint64 index")
+
+        def build(context, builder, signature, arguments):
+            place = builder.bitcast(_pointer(context, builder, signature.args[0], *arguments), _I8.as_pointer())
+            word = ir.IntType(32)
+            hint = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], hint)
+            builder.call(function, [place, *(ir.Constant(word, how) for how in _PREFETCH)])
+            return context.get_dummy_value()
+
+        return types.void(array, index), build
 
     @intrinsic
     def copy_bytes(typing_context, target, to, source, at, n_bytes):

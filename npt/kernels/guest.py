@@ -2,105 +2,223 @@
 
 Theory of operation
 -------------------
-Each access walks the four levels, ANDing and ORing the entries on its way, so that permission is two mask tests for either
-format. The marks are set by compare-and-swap from the very entry that was checked: had the host cleared it meanwhile, the
-access walks again, and a cleared entry never comes back half-alive. The kick word of the client is loaded before the first
-access and after every 64.
+Accesses are done in blocks of up to 64, in passes that have no branch to mispredict and keep many loads under way:
 
-Guarantees: D is set before the value is stored; a kick is seen within 64 accesses.
-Relies on:  the caller is on CPU through its client, so that no table it can reach is reused during the call.
+1. *Find* the leaf of each access. Leaf tables are remembered by region of 2 MiB, as processors remember directories in
+   their paging-structure caches, and no longer than one call: whoever unlinks a table kicks, and nobody reuses it before
+   the call has ended. Only tables are remembered whose directories grant everything. A block ends before an access whose
+   table is not to be had; at the head of the next block it is walked by itself.
+2. *Test* the leaf entries. What an access wants of an entry is one word: the bits that permission needs, those that forbid
+   it (they are inverted first: ``flip``), and the marks. An access whose entry lacks none of them is done by that.
+3. *Settle* the others in order. Marks are set by compare-and-swap from the very entry that was tested: had somebody cleared
+   it meanwhile, the access walks again, and a cleared entry never comes back half-alive. An access that the tables refuse
+   ends the block. Nothing behind it has had an effect: what lacked nothing was only looked at.
+4. *Move* the bytes of what is done, in order.
+
+The next block is found before this one is settled, because a locked instruction waits for all loads before it: so each
+fetches one leaf of the next block ahead.
+
+Guarantees: D is set before the value is stored; accesses take effect in order; a kick is seen within 64 of them.
+Relies on:  the caller is on CPU through its client, so that no table it can reach is reused during the call; nobody else
+            uses the scratch, which was zero when it was made.
 """
 
 import numpy as np
 
 from npt._types import U8Array, U64Array
-from npt.kernels.atomics import atomic_cas, atomic_load
+from npt.kernels.atomics import atomic_cas, atomic_load, ctz, prefetch
+from npt.kernels.hardware import (
+    ACCESSED,
+    COMPLETED,
+    DIRTY,
+    EXECUTE,
+    KICK,
+    KICKED,
+    KIND,
+    LINE_WORDS,
+    PRESENT,
+    READ,
+    REASON,
+    WRITE,
+    flip_of,
+    good_bits,
+    leaf_table,
+    move,
+    permission,
+    refuse,
+    walk,
+)  # fmt: skip
 from npt.kernels.jit import inline, kernel
-from npt.kernels.walk import ADDRESS, NONE, Levels, child_table
+from npt.kernels.walk import NONE, Levels
 
-__all__ = ["KICK", "LINE_WORDS", "access"]
+__all__ = ["KICK", "LINE_WORDS", "SCRATCH_WORDS", "access"]
 
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
-_NINE, _INDEX, _PAGE_SHIFT = np.uint64(9), np.uint64(511), np.uint64(12)
-_ENTRIES, _OFFSET_WORDS = np.uint64(512), np.uint64(511)
 _ALL = np.uint64(2**64 - 1)
-_EVERY = np.uint64(63)  # the kick is looked at whenever these bits of the count are zero
+_NINE, _INDEX = np.uint64(9), np.uint64(511)
+_PAGE_SHIFT, _REGION_SHIFT = np.uint64(12), np.uint64(21)
+_BLOCK = np.uint64(64)
 
-# Words of a client's line: 64 bytes that Python and kernels share.
-KICK = _ZERO
-LINE_WORDS = 8
+# Words of the scratch: wants by kind, number of the call; two blocks that take turns; leaf tables by region.
+_WANTS, _CALL, _FIRST, _SECOND, _TABLES = _ZERO, np.uint64(4), np.uint64(8), np.uint64(328), np.uint64(648)
+SCRATCH_WORDS = 648 + 8192
 
-# Words of the rules: present mask, A, D, then need and deny by kind of access (0 read, 1 write, 2 execute).
-_PRESENT, _ACCESSED, _DIRTY, _NEED, _DENY = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(6)
+# Words of a block, by access: address, want, entry of the remembered table, leaf, leaf entry.
+_GPA, _WANT, _TABLE, _LEAF, _ENTRY = _ZERO, np.uint64(64), np.uint64(128), np.uint64(192), np.uint64(256)
 
-# Words of an outcome, and what the first can say beside DONE = 0.
-COMPLETED, REASON, AND_OF_ENTRIES, OR_OF_ENTRIES = np.uint64(1), np.uint64(0), np.uint64(2), np.uint64(3)
-KICKED, ABSENT, DENIED = np.uint64(1), np.uint64(2), np.uint64(3)
+# Entry of a remembered table: call, what its slot does not say of the region, flat index of its first leaf; 15, 13, 36 bits.
+_SLOT, _TAG_SHIFT, _TAG_BITS = np.uint64(8191), np.uint64(34), np.uint64(13)
+_BASE, _BASE_BITS = np.uint64((1 << 36) - 1), np.uint64(36)
+_LAST_CALL = np.uint64((1 << 15) - 1)
 
 
 @inline
-def _walk(
-    levels: Levels, gpa: np.uint64, size: np.uint64, present: np.uint64
-) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Leaf index, leaf entry, AND and OR of the entries of a walk; where it ended early NONE and an AND of 0."""
-    both, either, table = _ALL, _ZERO, _ZERO
-    if gpa >= size:
-        return NONE, _ZERO, _ZERO, _ZERO
-    page = gpa >> _PAGE_SHIFT
-    for depth in range(_ZERO, np.uint64(3)):
-        level = np.uint64(3) - depth
-        entry = atomic_load(levels[level], table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX))
-        if (entry & present) == _ZERO:
-            return NONE, _ZERO, _ZERO, either
-        both &= entry
-        either |= entry
-        table = child_table(entry, level - _ONE)
-        if table >= np.uint64(levels[level - _ONE].size) >> _NINE:
-            return NONE, _ZERO, _ZERO, either
-    leaf = table * _ENTRIES + (page & _INDEX)
-    entry = atomic_load(levels[0], leaf)
-    if (entry & present) == _ZERO:
-        return NONE, _ZERO, _ZERO, either
-    return leaf, entry, both & entry, either | entry
+def _begin(scratch: U64Array, rules: U64Array, marks: np.uint64, kinds: U8Array) -> None:
+    """Forget the tables of the last call; what each kind of access wants, into the blocks already if all are of one."""
+    for kind in range(_ZERO, KIND + _ONE):
+        known = min(np.uint64(kind), EXECUTE)
+        dirty = rules[DIRTY] * np.uint64(known == WRITE)
+        scratch[_WANTS + kind] = permission(rules, known) | ((rules[ACCESSED] | dirty) & marks)
+    scratch[_CALL] += _ONE
+    if scratch[_CALL] > _LAST_CALL:
+        for slot in range(_SLOT + _ONE):
+            scratch[_TABLES + slot] = _ZERO
+        scratch[_CALL] = _ONE
+    if kinds.size == 1:
+        want = scratch[_WANTS + (np.uint64(kinds[0]) & KIND)]
+        for k in range(_BLOCK):
+            scratch[_FIRST + _WANT + k] = want
+            scratch[_SECOND + _WANT + k] = want
+
+
+@inline
+def _recall(scratch: U64Array, block: np.uint64, n: np.uint64, size: np.uint64) -> np.uint64:
+    """Leaves of a block by the tables that are remembered; return which are not to be had like that, as bits of a word."""
+    call = scratch[_CALL] << _TAG_BITS
+    unknown = np.uint64(0)
+    for k in range(n):
+        scratch[block + _TABLE + k] = _TABLES + ((scratch[block + _GPA + k] >> _REGION_SHIFT) & _SLOT)
+    for k in range(n):
+        scratch[block + _TABLE + k] = scratch[scratch[block + _TABLE + k]]
+    for k in range(n):
+        gpa, table = scratch[block + _GPA + k], scratch[block + _TABLE + k]
+        scratch[block + _LEAF + k] = (table & _BASE) | ((gpa >> _PAGE_SHIFT) & _INDEX)
+        other = ((table >> _BASE_BITS) ^ call ^ (gpa >> _TAG_SHIFT)) | np.uint64(gpa >= size)
+        unknown |= np.uint64(other != _ZERO) << np.uint64(k)
+    return unknown
+
+
+@inline
+def _find(
+    levels: Levels, rules: U64Array, size: np.uint64, gpas: U64Array, kinds: U8Array, start: np.uint64, n: np.uint64,
+    scratch: U64Array, block: np.uint64,
+) -> np.uint64:  # fmt: skip
+    """Begin a block of ``n`` accesses; return how many come before the first that must be walked by itself."""
+    for k in range(n):
+        scratch[block + _GPA + k] = gpas[start + k]
+    if kinds.size != 1:
+        for k in range(n):
+            scratch[block + _WANT + k] = scratch[_WANTS + (np.uint64(kinds[start + k]) & KIND)]
+    unknown = _recall(scratch, block, n, size)
+    if unknown == _ZERO:
+        return n
+    flip = flip_of(rules)
+    all_of_it = permission(rules, READ) | permission(rules, WRITE) | permission(rules, EXECUTE)
+    while unknown != _ZERO:
+        new = ctz(unknown)
+        gpa = scratch[block + _GPA + new]
+        table, both, either = leaf_table(levels, gpa, size, rules[PRESENT])
+        if table == NONE or (good_bits(both, either, flip) & all_of_it) != all_of_it:
+            return new
+        base = table << _NINE
+        tag = (scratch[_CALL] << _TAG_BITS) | (gpa >> _TAG_SHIFT)
+        scratch[_TABLES + ((gpa >> _REGION_SHIFT) & _SLOT)] = (tag << _BASE_BITS) | base
+        scratch[block + _LEAF + new] = base | ((gpa >> _PAGE_SHIFT) & _INDEX)
+        unknown &= unknown - _ONE
+    return n
+
+
+@inline
+def _test(levels: Levels, scratch: U64Array, block: np.uint64, n: np.uint64, flip: np.uint64) -> np.uint64:
+    """Load the leaf entries of a block; return which lack something, as bits of a word."""
+    lacking = np.uint64(0)
+    for k in range(n):
+        scratch[block + _ENTRY + k] = atomic_load(levels[0], scratch[block + _LEAF + k])
+    for k in range(n):
+        lacks = scratch[block + _WANT + k] & ~(scratch[block + _ENTRY + k] ^ flip)
+        lacking |= np.uint64(lacks != _ZERO) << np.uint64(k)
+    return lacking
+
+
+@inline
+def _settle(
+    levels: Levels, rules: U64Array, size: np.uint64, marks: np.uint64, flip: np.uint64, scratch: U64Array, block: np.uint64,
+    n: np.uint64, lacking: np.uint64, following: np.uint64, n_following: np.uint64, outcome: U64Array,
+) -> np.uint64:  # fmt: skip
+    """Do the accesses that lack something, or are to be walked; return how many of the block are done."""
+    while lacking != _ZERO:
+        k = ctz(lacking)
+        leaf, want = scratch[block + _LEAF + k], scratch[block + _WANT + k]
+        if k < n_following:
+            prefetch(levels[0], scratch[following + _LEAF + k])
+        if leaf != NONE:
+            entry = atomic_load(levels[0], leaf)
+            lacks = want & ~(entry ^ flip)
+            settled = lacks == _ZERO
+            if not settled and (lacks & ~marks) == _ZERO:
+                settled = atomic_cas(levels[0], leaf, entry, entry | (want & marks))
+            if settled:
+                scratch[block + _ENTRY + k] = entry
+                lacking &= lacking - _ONE
+                continue
+        leaf, entry, both, either = walk(levels, scratch[block + _GPA + k], size, rules[PRESENT])
+        if leaf == NONE or (want & ~marks & ~good_bits(both, either, flip)) != _ZERO:
+            refuse(outcome, leaf, both, either)
+            return k
+        scratch[block + _LEAF + k] = leaf
+    return n
 
 
 @kernel(
-    "void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), u1[::1], "
-    "Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1])"
+    "void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), "
+    "Array(u1, 1, 'C', True), Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1], u8[::1])"
 )
 def access(
     levels: Levels, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64, marking: bool,
-    gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64, outcome: U64Array,
+    gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64,
+    scratch: U64Array, outcome: U64Array,
 ) -> None:  # fmt: skip
     """Perform accesses ``start`` to ``stop``; end early at a kick or at the first that the tables do not allow.
 
-    ``values`` are stored by writes and ``loads`` filled by reads where they are not empty and the page has bytes;
-    ``outcome`` gets the reason, the number of the access not done, and the AND and OR of the entries it met.
+    ``kinds`` is one for all, or one each. ``values`` are stored by writes and ``loads`` filled by reads where they are not
+    empty and the page has bytes; ``outcome`` gets the reason, the number of the access not done, and the AND and OR of the
+    entries it met.
     """
     outcome[REASON] = _ZERO
-    present, accessed, dirty = rules[_PRESENT], rules[_ACCESSED], rules[_DIRTY]
-    i, stop = np.uint64(start), np.uint64(stop)
-    while i < stop:
-        if ((i - np.uint64(start)) & _EVERY) == _ZERO and atomic_load(line, KICK) != _ZERO:
+    i, stop, size = np.uint64(start), np.uint64(stop), np.uint64(size)
+    flip, marks = flip_of(rules), (rules[ACCESSED] | rules[DIRTY]) * np.uint64(marking)
+    _begin(scratch, rules, marks, kinds)
+    block, following = _FIRST, _SECOND
+    n_following = min(stop - i, _BLOCK)
+    found = _find(levels, rules, size, gpas, kinds, i, n_following, scratch, block)
+    while i < stop and outcome[REASON] == _ZERO:
+        if atomic_load(line, KICK) != _ZERO:
             outcome[REASON] = KICKED
             break
-        kind = np.uint64(kinds[i])
-        need, deny = rules[_NEED + kind], rules[_DENY + kind]
-        leaf, entry, both, either = _walk(levels, gpas[i], np.uint64(size), present)
-        if leaf == NONE or (both & need) != need or (either & deny) != _ZERO:
-            outcome[REASON] = ABSENT if leaf == NONE else DENIED
-            outcome[AND_OF_ENTRIES], outcome[OR_OF_ENTRIES] = both, either
-            break
-        if marking:
-            marks = accessed | dirty if kind == _ONE else accessed
-            if (entry & marks) != marks and not atomic_cas(levels[0], leaf, entry, entry | marks):
-                continue  # somebody changed the entry: walk again
-        frame = ((entry & ADDRESS) >> _PAGE_SHIFT) - np.uint64(base_pfn)
-        has_bytes = frame < np.uint64(memory.size) >> _NINE
-        word = frame * _ENTRIES + ((gpas[i] >> np.uint64(3)) & _OFFSET_WORDS)
-        if kind == _ONE and values.size != 0 and has_bytes:
-            memory[word] = values[i]
-        if kind == _ZERO and loads.size != 0:
-            loads[i] = memory[word] if has_bytes else _ZERO
-        i += _ONE
+        n, lacking = found, _ONE
+        if n != _ZERO:
+            lacking = _test(levels, scratch, block, n, flip)
+        else:
+            n = _ONE
+            scratch[block + _LEAF] = NONE
+        n_following = min(stop - i - n, _BLOCK)
+        found = _find(levels, rules, size, gpas, kinds, i + n, n_following, scratch, following)
+        n = _settle(levels, rules, size, marks, flip, scratch, block, n, lacking, following, found, outcome)
+        if values.size != 0 or loads.size != 0:
+            for k in range(n):
+                kind = np.uint64(kinds[i + k if kinds.size != 1 else _ZERO]) & KIND
+                gpa, entry = scratch[block + _GPA + k], scratch[block + _ENTRY + k]
+                move(memory, np.uint64(base_pfn), entry, gpa, kind, values, loads, i + k)
+        i += n
+        block, following = following, block
     outcome[COMPLETED] = i

@@ -1,26 +1,23 @@
 """``Vcpu``: accesses of a guest to its memory, through the real tables."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 import numpy as np
 
 from npt import kernels
-from npt._types import ExitReason, FaultCode, Handle, Prot, U8Array, U64Array
-from npt.errors import InvalidArgument, NotSupported
+from npt._types import ExitReason, FaultCode, Handle, U64Array
+from npt.errors import Busy, InvalidArgument
+from npt.space.accesses import Accesses, check
 from npt.space.client import VmClient
-from npt.units import as_gpas, as_int, as_integers, as_u64
+from npt.space.tlb import Tlb
+from npt.units import PAGE_MASK, as_int
 
 __all__ = ["Vcpu", "VcpuExit"]
 
-_NOTHING = np.empty(0, np.uint64)
 _CHUNK = 1 << 20  # accesses between two chances for an interrupt
-_ACCESS = (Prot.READ, Prot.WRITE, Prot.EXEC)  # by kind
 _REASON, _COMPLETED, _ALL_OF, _ANY_OF = 0, 1, 2, 3  # words of an outcome
 _DONE, _KICKED, _ABSENT = 0, 1, 2
-_VALUE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,6 @@ class VcpuExit:
         )
 
 
-@dataclass(frozen=True)
-class _Program:
-    """Accesses, checked: what a run is about."""
-
-    gpas: U64Array
-    kinds: U8Array  # 0 read, 1 write, 2 execute
-    values: U64Array
-    loads: U64Array
-
-
 class Vcpu(Handle):
     """A virtual processor that runs on a space's tables.
 
@@ -77,14 +64,27 @@ class Vcpu(Handle):
     cpu
         A label.
     tlb
-        Entries of the simulated TLB; only 0, none, is there yet.
+        Entries of the simulated TLB; 0 for none.
 
     Raises
     ------
     InvalidArgument
-        A negative number.
-    NotSupported
-        A simulated TLB was asked for.
+        A negative number, or a TLB that is too large.
+
+    Notes
+    -----
+    Without a TLB every access looks at the leaf entry in the table. (Directories are remembered while a run is inside, as
+    processors do; whoever takes one away makes the run leave first.)
+
+    The TLB has 4 ways a set: ``ceil(tlb / 4)`` sets, of which the last may have fewer ways, so that there are ``tlb``
+    entries. A page's set is its number (``gpa // 4096``) modulo the number of sets. A set fills its ways in order and then
+    replaces them in that order, so the same accesses always give the same hits. An entry remembers the page, its frame, what
+    may be done with it, and whether D is set. What it allows is done without a look at the tables; a write needs D in it
+    while marks are set. Anything else walks, sets A (and D for a write), and fills or refreshes the entry; a walk that
+    faults leaves the TLB alone.
+
+    The TLB belongs to the ``Vcpu``, not to the client. It is flushed when the vCPU enters with another generation than it
+    was flushed at the last time, or made at; ``VmSpace.counters`` counts that.
     """
 
     def __init__(self, client: VmClient, *, cpu: SupportsIndex = 0, tlb: SupportsIndex = 0) -> None:
@@ -94,15 +94,17 @@ class Vcpu(Handle):
         client.gate.check_alive()
         if cpu < 0 or tlb < 0:
             raise InvalidArgument(f"cpu {cpu} and tlb {tlb} must not be negative")
-        if tlb:
-            raise NotSupported(f"a simulated TLB of {tlb} entries is not built yet; use tlb=0")
         self.client = client
         self.cpu = cpu
         self.tlb = tlb
+        self._tlb = Tlb(tlb, client.core.exclusion.generation) if tlb else None
+        self._scratch: U64Array = np.zeros(0 if tlb else kernels.guest.SCRATCH_WORDS, np.uint64)
         self._outcome: U64Array = np.zeros(4, np.uint64)
+        self._turn: dict[str, Accesses] = {}  # whose the arrays above are
 
     def __repr__(self) -> str:
-        return f"<Vcpu {self.cpu}, {self.client.core.format.name}>"
+        tlb = f", TLB of {self.tlb}" if self.tlb else ""
+        return f"<Vcpu {self.cpu}, {self.client.core.format.name}{tlb}>"
 
     def run(
         self, gpas: Any, *, write: Any = False, execute: Any = False, values: Any = None, into: U64Array | None = None
@@ -133,28 +135,18 @@ class Vcpu(Handle):
             Arrays of unequal length, an access that writes and executes, values or loads at an address that is no multiple
             of 8.
         Busy
-            A vCPU is inside through this client.
+            A vCPU is inside through this client, or this one is running in another thread.
 
         Notes
         -----
         Sets A and D as the format does: EPT while tracking is on, nPT always.
         """
-        program = self._check(gpas, write, execute, values, into)
-        done, served = 0, (-1, 0)
-        while True:
-            exit = self._enter_and_access(program, done)
-            done = exit.completed
-            if exit.reason is ExitReason.DONE:
-                return exit
-            if exit.reason is ExitReason.FAULT:
-                assert exit.gpa is not None
-                now = done, self.client.core.exclusion.epoch
-                if served == now:  # served, nothing taken away since, and still refused: somebody spoilt a directory
-                    return exit
-                served = now
-                code = self.client.serve(exit.gpa & ~0xFFF, int(_ACCESS[program.kinds[done]]))
-                if code:
-                    return VcpuExit(ExitReason.FAULT, done, exit.gpa, FaultCode(code), exit.qualification)
+        accesses = check(self.client, gpas, write, execute, values, into)
+        try:
+            self._take_turn(accesses)
+            return self._serve(accesses)
+        finally:
+            self._end_turn(accesses)
 
     def step(
         self, gpas: Any, *, write: Any = False, execute: Any = False, values: Any = None, into: U64Array | None = None
@@ -176,100 +168,80 @@ class Vcpu(Handle):
         StaleHandle, Orphaned, InvalidArgument, Busy
             As for ``run``.
         """
-        return self._enter_and_access(self._check(gpas, write, execute, values, into), 0)
+        accesses = check(self.client, gpas, write, execute, values, into)
+        try:
+            self._take_turn(accesses)
+            return self._stay(accesses, 0)
+        finally:
+            self._end_turn(accesses)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    def _enter_and_access(self, program: _Program, start: int) -> VcpuExit:
-        """One stay in the tables."""
-        core, outcome = self.client.core, self._outcome
-        with self._inside():
-            marking = core.tracking or core.format.marks_untracked
-            n = program.gpas.size
+    def _take_turn(self, accesses: Accesses) -> None:
+        """One run at a time, from its check to its end: also while it is out to have a fault served."""
+        if self._turn.setdefault("now", accesses) is not accesses:  # one step: no other thread comes in between
+            raise Busy(f"vCPU {self.cpu} is running already")
+
+    def _end_turn(self, accesses: Accesses) -> None:
+        if self._turn.get("now") is accesses:
+            del self._turn["now"]
+
+    def _serve(self, accesses: Accesses) -> VcpuExit:
+        """Stay after stay, until all is done or a fault is the caller's."""
+        done, served = 0, (-1, 0)
+        while True:
+            exit = self._stay(accesses, done)
+            done = exit.completed
+            if exit.reason is ExitReason.DONE:
+                return exit
+            if exit.reason is ExitReason.FAULT:
+                assert exit.gpa is not None
+                now = done, self.client.core.exclusion.epoch
+                if served == now:  # served, nothing taken away since, and still refused: somebody spoilt a directory
+                    return exit
+                served = now
+                code = self.client.serve(exit.gpa & ~PAGE_MASK, int(accesses.prot(done)))
+                if code:
+                    return VcpuExit(ExitReason.FAULT, done, exit.gpa, FaultCode(code), exit.qualification)
+
+    def _stay(self, accesses: Accesses, start: int) -> VcpuExit:
+        """One stay in the tables. Whatever ends it, an interrupt too, the vCPU is out afterwards."""
+        gate, outcome = self.client.gate, self._outcome
+        try:
+            self._flush_unless(gate.enter(accesses))
             while True:
-                stop = min(start + _CHUNK, n)
-                kernels.guest.access(
-                    core.table.levels, core.format.rules, self.client.gate.line, core.words, core.base_pfn, core.size, marking,
-                    program.gpas, program.kinds, program.values, program.loads, start, stop, outcome,
-                )  # fmt: skip
+                stop = min(start + _CHUNK, accesses.gpas.size)
+                self._access(accesses, start, stop)
                 start = int(outcome[_COMPLETED])
-                if outcome[_REASON] != _DONE or start == n:
+                if outcome[_REASON] != _DONE or start == accesses.gpas.size:
                     break
             reason, all_of, any_of = int(outcome[_REASON]), int(outcome[_ALL_OF]), int(outcome[_ANY_OF])
+        finally:
+            gate.leave(accesses)
         if reason == _DONE:
             return VcpuExit(ExitReason.DONE, start)
         if reason == _KICKED:
             return VcpuExit(ExitReason.KICKED, start)
-        access = _ACCESS[program.kinds[start]]
         code = FaultCode.NOMAP if reason == _ABSENT else FaultCode.PROT
-        return VcpuExit(
-            ExitReason.FAULT, start, int(program.gpas[start]), code, core.format.qualification(access, all_of, any_of)
-        )
+        qualification = self.client.core.format.qualification(accesses.prot(start), all_of, any_of)
+        return VcpuExit(ExitReason.FAULT, start, int(accesses.gpas[start]), code, qualification)
 
-    @contextmanager
-    def _inside(self) -> Iterator[None]:
-        self.client.table_enter()
-        try:
-            yield
-        finally:
-            self.client.table_exit()
+    def _flush_unless(self, generation: int) -> None:
+        """Forget cached translations unless they are of this generation."""
+        if self._tlb is None or self._tlb.generation == generation:
+            return
+        with self.client.gate.lock:
+            self._tlb.flush(generation)
+            self.client.gate.flushes += 1
 
-    def _check(self, gpas: Any, write: Any, execute: Any, values: Any, into: Any) -> _Program:
-        """Types, stale handle, values: in this order."""
-        addresses = as_integers(gpas, "gpas")
-        stores = None if values is None else as_integers(values, "values")
-        for flag, name in ((write, "write"), (execute, "execute")):
-            _check_flags(flag, name)
-        if into is not None and (not isinstance(into, np.ndarray) or into.dtype != np.uint64):
-            raise TypeError("into must be a numpy array of uint64")
-        self.client.gate.check_usable()
-        addresses = as_gpas(addresses)
-        kinds = _as_kinds(write, execute, addresses.size)
-        stored = _NOTHING if stores is None else as_u64(stores, "values")
-        if stores is not None:
-            _check_each(stored, addresses, kinds == 1, "values")
-        if into is not None:
-            _check_each(into, addresses, kinds == 0, "into")
-            if not (into.flags.c_contiguous and into.flags.writeable and into.flags.aligned):
-                raise InvalidArgument("into must be contiguous, aligned and writable")
-            core = self.client.core
-            if np.may_share_memory(into, addresses):
-                addresses = addresses.copy()
-            if np.may_share_memory(into, stored):
-                stored = stored.copy()
-            if any(np.may_share_memory(into, own) for own in (core.memory, *core.table.levels)):
-                raise InvalidArgument("into must not be memory of the tables or of the reservoir")
-        self.client.gate.refuse()
-        return _Program(addresses, kinds, stored, _NOTHING if into is None else into)
-
-
-def _check_flags(flag: Any, name: str) -> None:
-    try:
-        array = np.asarray(flag)
-        dtype = array.dtype if array.size or isinstance(flag, np.ndarray) else np.dtype(bool)  # numpy makes floats of []
-    except ValueError:
-        raise TypeError(f"{name} must be a bool or an array of bools, not a ragged sequence") from None
-    if dtype != np.bool_:
-        raise TypeError(f"{name} must be a bool or an array of bools, not {dtype}")
-
-
-def _as_kinds(write: Any, execute: Any, n: int) -> U8Array:
-    """Kind of each access: 0 read, 1 write, 2 execute."""
-    kinds = np.zeros(n, np.uint8)
-    for flag, kind, name in ((write, 1, "write"), (execute, 2, "execute")):
-        array = np.asarray(flag)
-        if array.ndim and array.shape != (n,):
-            raise InvalidArgument(f"{name} has shape {array.shape}; there are {n} accesses")
-        kinds += array.astype(np.uint8) * np.uint8(kind)
-    if n and int(kinds.max()) > 2:
-        raise InvalidArgument("an access cannot both write and execute")
-    return kinds
-
-
-def _check_each(words: U64Array, gpas: U64Array, wanted: Any, name: str) -> None:
-    """One word an access, at addresses that are multiples of 8 where it is used."""
-    if words.shape != gpas.shape:
-        raise InvalidArgument(f"{name} has shape {words.shape}; there are {gpas.size} accesses")
-    odd = wanted & (gpas % np.uint64(_VALUE_BYTES) != 0)
-    if odd.any():
-        raise InvalidArgument(f"{name}: the address {int(gpas[odd.argmax()]):#x} is not a multiple of 8")
+    def _access(self, accesses: Accesses, start: int, stop: int) -> None:
+        core = self.client.core
+        marking = core.tracking or core.format.marks_untracked
+        arguments = (
+            core.table.levels, core.format.rules, self.client.gate.line, core.words, core.base_pfn, core.size, marking,
+            accesses.gpas, accesses.kinds, accesses.values, accesses.loads, start, stop,
+        )  # fmt: skip
+        if self._tlb is None:
+            kernels.guest.access(*arguments, self._scratch, self._outcome)
+        else:
+            kernels.tlb.access(*arguments, self._tlb.entries, self._tlb.fills, self._outcome)

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from npt import EPT, NPT, MemAttr, Prot, PteFormat
 from npt._types import U64Array
@@ -40,6 +42,7 @@ class Guest:
         self.world = World((4, 2, 2, 1), int(format.masks.table))
         self.memory = np.arange(N_FRAMES * 512, dtype=np.uint64) * np.uint64(0x0101_0101_0101)
         self.line = np.zeros(8, np.uint64)
+        self.scratch = np.zeros(guest.SCRATCH_WORDS, np.uint64)
         for k, prot in enumerate([Prot.RWX, Prot.RW, Prot.READ, Prot.RX, Prot.RWX, Prot.RW, Prot.READ, Prot.RX]):
             self.world.put(0x1FC + k, (BASE + k) << 12 | format.leaf_bits(prot, MemAttr.WB))
         self.world.put(0x204, 0xFEE0_0000 | format.leaf_bits(Prot.RW, MemAttr.UC))  # below the RAM: no bytes
@@ -54,7 +57,7 @@ class Guest:
         outcome = u64(99, 99, 99, 99)
         guest.access(
             self.world.levels, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
-            np.array(kinds, np.uint8), values, loads, start, gpas.size if stop is None else stop, outcome,
+            np.array(kinds, np.uint8), values, loads, start, gpas.size if stop is None else stop, self.scratch, outcome,
         )  # fmt: skip
         return Outcome(*outcome.tolist())
 
@@ -67,7 +70,7 @@ class Guest:
         for i in range(start, gpas.size if stop is None else stop):
             if (i - start) % 64 == 0 and int(self.line[0]):
                 return Outcome(KICKED, i, 99, 99)
-            gpa, kind = int(gpas[i]), kinds[i]
+            gpa, kind = int(gpas[i]), kinds[i if len(kinds) > 1 else 0]
             index, all_of, any_of = self._walk(gpa, rules[0])
             if all_of & rules[3 + kind] != rules[3 + kind] or any_of & rules[6 + kind]:
                 return Outcome(DENIED if index is not None else ABSENT, i, all_of, any_of)
@@ -312,6 +315,113 @@ def test_access__any_mix(format: PteFormat, marking: bool, seed: int) -> None:
     assert loads.tolist() == expected.tolist()
 
 
+@in_both_formats
+@pytest.mark.parametrize("kind", [READ, WRITE, EXEC])
+def test_access__one_kind_for_all(format: PteFormat, kind: int) -> None:
+    """A single kind stands for every access."""
+    numbers = random.Random(kind)
+    gpas = addresses(*[numbers.choice([0x1FC, 0x200, 0x204, 0x200]) for _ in range(200)])
+    one, each = Guest(format), Guest(format)
+    assert one.access(gpas, [kind]) == each.access(gpas, [kind] * 200)
+    assert one.state() == each.state()
+
+
+@in_both_formats
+@pytest.mark.parametrize("page", [0x1FB, 0x1FE, 0x400, 1 << 36])
+@pytest.mark.parametrize("at", [0, 1, 62, 63, 64, 65, 127, 128, 129, 199])
+def test_access__fault_at_every_place_of_a_block(format: PteFormat, at: int, page: int) -> None:
+    """What comes before the fault is done, with marks and bytes; what comes after it is not."""
+    g, n = Guest(format), 200
+    g.world.levels[0][g.world.leaf(0x200)] &= ~np.uint64(format.masks.accessed)
+    late = int(g.world.levels[0][g.world.leaf(0x200)])
+    g.memory[:] = 0
+    pages = [0x1FC] * at + [page] + [0x200] * (n - at - 1)
+    gpas, values = addresses(*pages), np.arange(1, n + 1, dtype=np.uint64)
+    outcome = g.access(gpas, [WRITE] * n, values=values)
+    assert (outcome.reason, outcome.completed) == (DENIED if page == 0x1FE else ABSENT, at)
+    assert int(g.world.levels[0][g.world.leaf(0x200)]) == late
+    assert int(np.count_nonzero(g.memory)) == at
+    assert bool(g.world.get(0x1FC) & int(format.masks.dirty)) == (at > 0)
+
+
+@in_both_formats
+@pytest.mark.parametrize("second", [1, 2, 62, 63, 64, 65])
+def test_access__same_page_twice_in_a_block(format: PteFormat, second: int) -> None:
+    """A page whose mark the same block has just set needs none; the later value stays and is what a read sees."""
+    g, n = Guest(format), 70
+    gpas = u64(*[0x200_008] * n)
+    kinds = [READ] * n
+    kinds[0] = kinds[second] = WRITE
+    values, loads = np.arange(10, 10 + n, dtype=np.uint64), np.zeros(n, np.uint64)
+    assert g.access(gpas, kinds, values=values, loads=loads).reason == DONE
+    expected = [0 if k in (0, second) else 10 if k < second else 10 + second for k in range(n)]
+    assert loads.tolist() == expected
+
+
+def test_access__served_between_two_calls() -> None:
+    """What is remembered of a call's tables does not outlive it: a table that took another's place is seen."""
+    g = Guest(EPT)
+    assert g.access(addresses(0x201, 0x201), [READ]).reason == DONE
+    g.world.levels[1][1] = 0  # the directory entry of pages 0x200 to 0x3FF
+    assert g.access(addresses(0x201), [READ]).reason == ABSENT
+
+
+def test_access__a_table_that_moved() -> None:
+    """The next call goes where the directory leads now."""
+    g = Guest(EPT)
+    g.access(addresses(0x200), [WRITE])
+    other = g.world.put(0x300 << 9, BASE + 7 << 12 | EPT.leaf_bits(Prot.RW, MemAttr.WB)) // 512
+    g.world.levels[1][1] = (FIRST_TABLE + other) << 12 | 7
+    assert g.access(u64(0x200_000), [WRITE]).reason == DONE
+    assert int(g.world.levels[0][512 * other]) & 0x300 == 0x300
+
+
+@pytest.mark.parametrize("calls", [(1 << 15) - 3, (1 << 15) - 1])
+def test_access__when_the_number_of_calls_comes_round(calls: int) -> None:
+    """Calls are numbered with 15 bits; tables that an old call of the same number remembered are forgotten."""
+    g = Guest(EPT)
+    g.access(addresses(0x201), [READ])
+    g.scratch[4] = calls
+    before = int(g.world.levels[1][1])
+    for k in range(6):
+        g.world.levels[1][1] = before if k == 0 else 0
+        assert g.access(addresses(0x201), [READ]).reason == (DONE if k == 0 else ABSENT)
+
+
+@pytest.mark.parametrize("tag", [1 << 47, 1 << 48, 1 << 50, 2**64 - 2**34])
+def test_access__an_address_past_the_end_is_no_remembered_region(tag: int) -> None:
+    """Whatever bits an address has, it does not pass for a region that another call, or this one, remembered."""
+    g = Guest(EPT)
+    g.access(addresses(0x201), [READ])
+    for call in range(40):
+        gpas = u64(0x201_000, 0x201_000 + tag, 0x201_000 + (call << 47) % 2**64)
+        assert g.access(gpas, [READ] * 3).completed == 1
+
+
+@in_both_formats
+@given(data=st.data())
+def test_access__any_program(format: PteFormat, data: st.DataObject) -> None:
+    """Any addresses and kinds, on tables with holes and directories that deny: as the slow twin, call after call."""
+    fast, slow = Guest(format), Guest(format)
+    pages = st.sampled_from([*range(0x1FB, 0x208), 0x3FF, 0x400, 1 << 36 | 0x1FC])
+    denied = data.draw(st.sampled_from([0, 0, 0, 2]))
+    for g in (fast, slow):
+        g.world.levels[1][1] = int(g.world.levels[1][1]) & ~denied
+    for _ in range(data.draw(st.integers(1, 3))):
+        program = data.draw(st.lists(st.tuples(pages, st.integers(0, 511), st.sampled_from([READ, WRITE, EXEC])), max_size=150))
+        gpas = u64(*(page << 12 | word << 3 for page, word, _ in program)) if program else NOTHING
+        kinds = [kind for *_, kind in program]
+        n, marking = len(program), data.draw(st.booleans())
+        values = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(data.draw(st.integers(1, 2**32)))
+        loads, expected = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+        start = data.draw(st.integers(0, n))
+        assert fast.access(gpas, kinds, values=values, loads=loads, marking=marking, start=start) == slow.slow_access(
+            gpas, kinds, values=values, loads=expected, marking=marking, start=start
+        )
+        assert loads.tolist() == expected.tolist()
+        assert fast.state() == slow.state()
+
+
 def test_access__none() -> None:
     """Nothing to do is done."""
     assert Guest(EPT).access(NOTHING, []) == Outcome(DONE, 0, 99, 99)
@@ -362,7 +472,8 @@ def test_access__sees_a_kick_from_another_thread() -> None:
     def once() -> tuple[int, int]:
         g, loads, outcome = Guest(EPT), np.full(n, 7, np.uint64), u64(99, 99, 99, 99)
         arguments: tuple[Any, ...] = (
-            g.world.levels, g.format.rules, g.line, g.memory, BASE, SIZE, True, gpas, kinds, NOTHING, loads, 0, n, outcome
+            g.world.levels, g.format.rules, g.line, g.memory, BASE, SIZE, True, gpas, kinds, NOTHING, loads, 0, n,
+            g.scratch, outcome,
         )  # fmt: skip
         thread = threading.Thread(target=guest.access, args=arguments)
         thread.start()

@@ -1,5 +1,7 @@
 """What a vCPU does to the real tables: marks, stores, loads, faults."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,6 @@ from npt import (
     ExitReason,
     FaultCode,
     InvalidArgument,
-    NotSupported,
     Orphaned,
     Prot,
     PteFormat,
@@ -271,7 +272,113 @@ def test_repr__is_short(vcpu: Vcpu, form: PteFormat) -> None:
     assert hex(GIB) in repr(vcpu.run([GIB]))
 
 
-def test_tlb__waits_for_its_issue(client: VmClient) -> None:
-    """A simulated TLB is not there yet, and says so."""
-    with pytest.raises(NotSupported, match="tlb"):
-        Vcpu(client, tlb=64)
+# -- one at a time, and whatever happens ----------------------------------------------------------------------------------
+
+
+def test_run__of_a_vcpu_that_is_running_is_busy(
+    space: VmSpace, vcpu: Vcpu, client: VmClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while it is out to have a fault served, and without a change to what it is doing."""
+    refused = []
+    serve = client.serve
+
+    def meanwhile(gpa: int, prot: int) -> int:
+        for again in (vcpu.run, vcpu.step):
+            with pytest.raises(Busy, match="running already"):
+                again([0x3000], write=True)
+            refused.append(again)
+        return serve(gpa, prot)
+
+    monkeypatch.setattr(client, "serve", meanwhile)
+    assert vcpu.run([0x1000, 0x2000], write=True) == VcpuExit(DONE, 2)
+    assert len(refused) == 4
+    assert dirty(space, 0, 8 * PAGE) == [1, 2]
+    assert vcpu.run([0x1000]).reason is DONE
+
+
+@pytest.mark.parametrize("tlb", [0, 4])
+def test_run__interrupted_between_chunks_is_outside(
+    space: VmSpace, client: VmClient, monkeypatch: pytest.MonkeyPatch, tlb: int
+) -> None:
+    """After an interrupt nobody is in the tables, the space changes without a kick, and the vCPU runs again."""
+    vcpu = Vcpu(client, tlb=tlb)
+    space.populate(0, PAGE)
+    access, calls = vcpu._access, []
+
+    def interrupted(accesses: Any, start: int, stop: int) -> None:
+        calls.append((start, stop))
+        if start:
+            raise KeyboardInterrupt
+        access(accesses, start, stop)
+
+    monkeypatch.setattr(vcpu, "_access", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vcpu.run(np.zeros((1 << 20) + 5, np.uint64), write=True)
+    assert calls == [(0, 1 << 20), (1 << 20, (1 << 20) + 5)]
+    assert space.track_dirty(0, 8 * PAGE).tolist() == [1]
+    assert space.counters.kicks == 0
+    monkeypatch.undo()
+    assert vcpu.run([0], write=True).reason is DONE
+
+
+def test_run__goes_on_after_kicks(space: VmSpace, client: VmClient, vcpu: Vcpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run comes back by itself and does each access once; step says KICKED."""
+    space.populate(0, PAGE)
+    access, kicks = vcpu._access, [1, 1, 1]
+
+    def kicked(accesses: Any, start: int, stop: int) -> None:
+        client.gate.line[0] = kicks.pop() if kicks else 0
+        access(accesses, start, stop)
+
+    monkeypatch.setattr(vcpu, "_access", kicked)
+    assert vcpu.run([0] * 200, write=True) == VcpuExit(DONE, 200)
+    kicks.append(1)
+    assert vcpu.step([0] * 200) == VcpuExit(ExitReason.KICKED, 0)
+    assert "KICKED after 0" in repr(VcpuExit(ExitReason.KICKED, 0))
+
+
+# -- arguments ------------------------------------------------------------------------------------------------------------
+
+
+def test_run__bools_that_are_not_zero_or_one(space: VmSpace, vcpu: Vcpu) -> None:
+    """Somebody's bytes, viewed as bools, are true where they are not zero."""
+    odd = np.array([0, 2, 255, 1], np.uint8).view(np.bool_)
+    assert vcpu.run([0, PAGE, 2 * PAGE, 3 * PAGE], write=odd).completed == 4
+    assert dirty(space, 0, 8 * PAGE) == [1, 2, 3]
+
+
+def test_run__strided_flags(space: VmSpace, vcpu: Vcpu) -> None:
+    """Flags may be any view."""
+    flags = np.array([True, False, False, False, True, False])[::2]
+    assert vcpu.run([0, PAGE, 2 * PAGE], write=flags).completed == 3
+    assert dirty(space, 0, 8 * PAGE) == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("write", "execute"), [(True, True), (True, np.array([True, False])), (np.array([True, False]), True)]
+)  # fmt: skip
+def test_run__one_flag_for_all_beside_one_each(vcpu: Vcpu, write: Any, execute: Any) -> None:
+    """An access cannot do both, however that is said."""
+    with pytest.raises(InvalidArgument, match="both"):
+        vcpu.run([0, 0], write=write, execute=execute)
+
+
+def test_run__executes_or_writes_each(space: VmSpace, vcpu: Vcpu, ram: RamObject) -> None:
+    """Both flags as arrays."""
+    map_at(space, ram, GIB, Prot.RWX)
+    write, execute = np.array([True, False, False]), np.array([False, True, False])
+    loads = np.full(3, 7, np.uint64)
+    assert vcpu.run([GIB, GIB + 8, GIB + 16], write=write, execute=execute, into=loads).completed == 3
+    assert loads.tolist() == [7, 7, 0]
+
+
+def test_into__may_be_an_argument_too(vcpu: Vcpu) -> None:
+    """Loads change neither the addresses nor the flags of the accesses behind them."""
+    gpas = np.array([8, 8, 8], np.uint64)
+    vcpu.run([8], write=True, values=[2**64 - 1])
+    assert vcpu.run(gpas, into=gpas).completed == 3
+    assert gpas.tolist() == [2**64 - 1] * 3
+    loads = np.zeros(8, np.uint64)
+    flags = loads.view(np.bool_)[:8]
+    assert vcpu.run([8] * 8, write=flags, into=loads).completed == 8
+    assert loads.tolist() == [2**64 - 1] * 8
