@@ -14,7 +14,9 @@ import threading
 import time
 from typing import Any, Protocol
 
-__all__ = ["Makers", "condition", "install", "lock", "now", "rlock"]
+from npt._types import U64Array
+
+__all__ = ["Makers", "cells", "condition", "install", "lock", "now", "rlock"]
 
 
 class Makers(Protocol):
@@ -28,6 +30,9 @@ class Makers(Protocol):
 
     def condition(self, lock: Any) -> Any:
         """A condition over such a lock, as ``threading.Condition``."""
+
+    def cells(self, name: str, array: U64Array) -> Any:
+        """Elements of a shared array as Python integers, to be read, as ``memoryview``."""
 
     def now(self) -> float:
         """Seconds, for deadlines, as ``time.monotonic``."""
@@ -55,6 +60,11 @@ def rlock(name: str) -> Any:
 def condition(lock: Any) -> Any:
     """A condition over a lock from here."""
     return threading.Condition(lock) if _installed is None else _installed.condition(lock)
+
+
+def cells(name: str, array: U64Array) -> Any:
+    """Elements of a shared array as Python integers, read whole and quickly."""
+    return memoryview(array) if _installed is None else _installed.cells(name, array)  # type: ignore[arg-type]
 
 
 def now() -> float:

@@ -41,6 +41,8 @@ __all__ = ["DISABLED", "KERNELS", "cache_directory", "entry_point", "inline", "k
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 DISABLED = bool(config.DISABLE_JIT)
+_ENTRY_POINT = "npt_entry_point"
+_FIRST_CALL = "_compile_for_args"  # of a dispatcher; there until the kernel is compiled
 _COMPILING = threading.Lock()
 KERNELS: dict[str, tuple[Any, str]] = {}  # name -> (dispatcher, signature)
 
@@ -150,7 +152,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
             _check_types(dispatcher, arguments)
             return entry_point
 
-        dispatcher._compile_for_args = first_call  # numba asks it for code when none fits, and calls what it returns
+        setattr(dispatcher, _FIRST_CALL, first_call)  # numba asks it for code when none fits, and calls what it returns
         KERNELS[f"{function.__module__}.{function.__name__}"] = dispatcher, signature
         return dispatcher
 
@@ -181,14 +183,31 @@ def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compile(dispatcher: Any, signature: str) -> Any:
-    """Compile a kernel for its one signature, if no other thread has; return its entry point."""
-    with _COMPILING:
-        if not dispatcher.signatures:
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-            dispatcher.__dict__.pop("_compile_for_args", None)
-    (overload,) = dispatcher.overloads.values()
-    return overload.entry_point
+    """Compile a kernel for its one signature, if nobody has; return its entry point.
+
+    In a thread of its own: an interrupt goes to the main thread, and numba does not survive one while it compiles.
+    """
+    if _FIRST_CALL in vars(dispatcher):
+        failures: list[BaseException] = []
+        thread = threading.Thread(target=_compile_here, args=(dispatcher, signature, failures), name="npt compiles")
+        thread.start()
+        thread.join()
+        for failure in failures:
+            raise failure
+    return vars(dispatcher)[_ENTRY_POINT]
+
+
+def _compile_here(dispatcher: Any, signature: str, failures: list[BaseException]) -> None:
+    try:
+        with _COMPILING:
+            if _FIRST_CALL in vars(dispatcher):
+                dispatcher.compile(signature)
+                dispatcher.disable_compile()
+                (overload,) = dispatcher.overloads.values()
+                vars(dispatcher)[_ENTRY_POINT] = overload.entry_point
+                del vars(dispatcher)[_FIRST_CALL]
+    except BaseException as error:
+        failures.append(error)
 
 
 def _check_types(dispatcher: Any, arguments: tuple[Any, ...]) -> None:

@@ -60,7 +60,7 @@ class VmClient(Handle):
         try:
             core.exclusion.join(self.gate)
         except BaseException:
-            self._part()
+            self.destroy()
             raise
 
     def __repr__(self) -> str:
@@ -171,7 +171,7 @@ class VmClient(Handle):
                     self._take(page, gpa, prot)
                     return page
             with gate.turn(), gate.lock:
-                gate.refuse()  # orphaned while it waited?
+                gate.go_in()
                 self._take(page, gpa, prot)
                 return page
         except BaseException:
@@ -617,24 +617,16 @@ class VmClient(Handle):
         """
         gate = self.gate
         if gate.state & State.DESTROY:
-            self._part()
             return
         self._check_own()
         if not gate.state & State.ORPHANED:
             gate.exclusion.check_may_change()
-        with gate.lock:
+        with gate.exclusion.lock, gate.lock:
             if self._pages or self._batches:
                 raise Busy(f"the client holds {self._count()} pages; release them first")
             if gate.is_occupied():
                 raise Busy("a vCPU is inside through this client; it must exit first")
-            gate.state |= State.DESTROY
-            gate.callback = None
-        self._part()
-
-    def _part(self) -> None:
-        """Leave the space, unless that is gone, or was left before."""
-        if self.gate in self.gate.exclusion.gates and not self.gate.state & State.ORPHANED:
-            self.gate.exclusion.part(self.gate)
+            gate.exclusion.part(gate)
 
     def _check_own(self) -> None:
         if self.gate.state & State.FOREIGN:

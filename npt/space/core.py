@@ -42,7 +42,6 @@ class Core(Handle):
         self.exclusion = Exclusion(kick_timeout)
         self.tracking = False
         self.untold: set[int] = set()
-        self.destroyed = False
         self.reservoir: Reservoir | None = None
         self.memory: U8Array = _NO_BYTES
         self.words: U64Array = _NO_WORDS
@@ -51,6 +50,11 @@ class Core(Handle):
         self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
         if reservoir is not None:
             self._adopt(reservoir)
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether the space is gone."""
+        return self.exclusion.destroyed
 
     def check_alive(self) -> None:
         """Refuse a space that was destroyed."""

@@ -36,7 +36,7 @@ __all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
 
 _IN_CALLBACK = "a callback may read the space and release pages, not change it or look pages up"
 _PATIENCE = 0.05  # seconds between two looks at whether the thread of a vCPU is still alive
-_HOLD, _ORPHANED, _FOREIGN = int(State.HOLD), int(State.ORPHANED), int(State.FOREIGN)
+_HOLD, _ORPHANED, _DESTROY, _FOREIGN = (int(state) for state in (State.HOLD, State.ORPHANED, State.DESTROY, State.FOREIGN))
 
 
 class Counters(NamedTuple):
@@ -55,8 +55,10 @@ class Exclusion:
 
     Attributes
     ----------
-    dying : bool
+    dying, closing : bool
         Nobody may join; vCPUs that enter wait, or with ``closing`` are refused.
+    destroyed : bool
+        The space is gone, and its clients are orphans.
     """
 
     def __init__(self, kick_timeout: float) -> None:
@@ -66,6 +68,7 @@ class Exclusion:
         self.line[GENERATION_NOW] = self.line[EPOCH_NOW] = 1
         self.dying = False
         self.closing = False
+        self.destroyed = False
         self.kick_timeout = kick_timeout
         self.foreign = False
         self.kicks = self.kick_ns = self.held_ns = self.timeouts = 0
@@ -197,12 +200,11 @@ class Exclusion:
             self.gates.append(gate)
 
     def part(self, gate: Gate) -> None:
-        """Forget the gate of a client that is being destroyed."""
-        self.check_may_change()
-        with self.lock:
-            if gate in self.gates:
-                faults, flushes = self._faults + gate.faults, self._flushes + gate.flushes
-                self._faults, self._flushes, self.gates = faults, flushes, [one for one in self.gates if one is not gate]
+        """Forget the gate of a client that is being destroyed; the space lock and the gate's are held by the caller."""
+        faults, flushes = self._faults + gate.faults, self._flushes + gate.flushes
+        others = [one for one in self.gates if one is not gate]
+        gate.state, gate.callback, self.gates = gate.state | _DESTROY, None, others
+        self._faults, self._flushes = faults, flushes
 
     def orphan_all(self) -> None:
         """Tell every client that the space is gone; the space lock is held by the caller.
@@ -220,6 +222,7 @@ class Exclusion:
                         raise Busy("a vCPU is on CPU in the space; let it exit, or close the space")
             for gate in self.gates:
                 gate.set(_ORPHANED)
+            self.destroyed = True
         except BaseException:
             for gate in self.gates:
                 gate.clear(_ORPHANED)

@@ -59,7 +59,7 @@ class State(IntFlag):
     FOREIGN = 16  # this is the child of a fork: it may only look
 
 
-_ORPHANED, _DESTROY, _FOREIGN = 4, 8, 16  # plain ints: an operator of IntFlag costs a microsecond
+_HOLD, _ORPHANED, _DESTROY, _FOREIGN = 1, 4, 8, 16  # plain ints: an operator of IntFlag costs a microsecond
 
 
 def line() -> U64Array:
@@ -148,8 +148,13 @@ class Gate:
             if not self.state:
                 return work(*arguments)
         with self.turn(), self.lock:
-            self.refuse()  # orphaned while it waited?
+            self.go_in()
             return work(*arguments)
+
+    def go_in(self) -> None:
+        """Its turn has come; both locks are held. HOLD, if it is there, was left behind by an interrupt."""
+        self.refuse()  # orphaned while it waited?
+        self.state &= ~_HOLD
 
     # -- vCPUs ------------------------------------------------------------------------------------------------------
 
@@ -191,7 +196,7 @@ class Gate:
         """A vCPU is off CPU again, if it is this one; whoever waits for that goes on."""
         try:
             self._leave(occupant)
-        except BaseException:  # an interrupt must not leave it inside
+        except BaseException:  # an interrupt on the way here
             self._leave(occupant)
             raise
 
@@ -209,6 +214,13 @@ class Gate:
             self._empty()
 
     def _empty(self) -> None:
+        try:
+            self._clear_line()
+        except BaseException:  # an interrupt must not leave anybody inside
+            self._clear_line()
+            raise
+
+    def _clear_line(self) -> None:
         words, own = kernels.words, self.line
         words.store(own, ON_CPU, 0)
         self.inside = self.thread = None

@@ -1,10 +1,10 @@
 """``Vm``: memory segments by number, as a VMM sees its guest."""
 
-import threading
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, SupportsIndex
 
+from npt import _sync
 from npt._types import Handle, Prot
 from npt.errors import InvalidArgument, NoSuchMapping, NptError, StaleHandle
 from npt.formats.base import PteFormat
@@ -42,7 +42,7 @@ class Vm(Handle):
         self._vcpus: dict[int, Vcpu] = {}
         self._segments: list[Segment] = []
         self._destroyed = False
-        self._lock = threading.RLock()  # over which segments and vCPUs there are
+        self._lock = _sync.rlock("vm")  # over which segments and vCPUs there are
 
     def __repr__(self) -> str:
         if self._destroyed:

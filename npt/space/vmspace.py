@@ -457,7 +457,6 @@ class VmSpace(DirtyCalls):
             if len(core.mappings):
                 raise Busy(f"{len(core.mappings)} mappings are left; unmap them, or close the space")
             exclusion.orphan_all()
-            core.destroyed = True
 
     def close(self) -> None:
         """Kick vCPUs out, unmap everything, destroy. Does nothing on a space that is destroyed.
@@ -494,7 +493,6 @@ class VmSpace(DirtyCalls):
                     for ending in endings:
                         ending.run()
                 exclusion.orphan_all()
-                core.destroyed = True
             _let_go(endings)
         except BaseException:
             exclusion.dying = exclusion.closing = core.destroyed

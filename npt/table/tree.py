@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from npt import kernels
+from npt import _sync, kernels
 from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, InvariantError, ReservoirExhausted
 from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_pfn
@@ -50,7 +50,7 @@ class PageTable(Handle):
         self.levels = tuple(arena.entries for arena in self._arenas)
         self._counts = tuple(arena.counts for arena in self._arenas)
         self._free = tuple(arena.free for arena in self._arenas)
-        self.cells = memoryview(self.levels[0])  # type: ignore[arg-type]  # one leaf entry as a Python int, quickly
+        self.cells = _sync.cells("leaves", self.levels[0])  # one leaf entry as a Python int
         self._state[2 * (LEVELS - 1)] = 1  # the root
         addresses = [entries.ctypes.data for entries in self.levels]
         n_tables = [arena.capacity for arena in self._arenas]
