@@ -59,14 +59,13 @@ class DirtyCalls(Handle):
                 return
             exclusion.check_off_cpu()
             with exclusion.hold():
-                before = core.tracking
-                core.tracking = True  # until no vCPU is inside that relies on its marks
-                exclusion.raise_epoch(generation=True)
                 try:
+                    exclusion.switching = True  # nobody comes in who sets marks as before
+                    exclusion.raise_epoch(generation=True)
                     exclusion.kick()
-                    core.tracking = enabled
+                    core.tracking, exclusion.switching = enabled, False
                 except BaseException:
-                    core.tracking = before
+                    exclusion.switching = False
                     raise
                 exclusion.call_back(0, core.size)
 

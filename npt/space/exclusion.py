@@ -57,6 +57,8 @@ class Exclusion:
     ----------
     dying, closing : bool
         Nobody may join; vCPUs that enter wait, or with ``closing`` are refused.
+    switching : bool
+        Tracking is being turned on or off; vCPUs that enter wait.
     destroyed : bool
         The space is gone, and its clients are orphans.
     """
@@ -68,6 +70,7 @@ class Exclusion:
         self.line[GENERATION_NOW] = self.line[EPOCH_NOW] = 1
         self.dying = False
         self.closing = False
+        self.switching = False
         self.destroyed = False
         self.kick_timeout = kick_timeout
         self.foreign = False

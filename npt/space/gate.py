@@ -168,12 +168,13 @@ class Gate:
         while True:
             with self.lock:
                 self.refuse()
-                if not self.exclusion.dying:
+                if not (self.exclusion.dying or self.exclusion.switching):
                     return self._enter(occupant)
                 if self.exclusion.closing:
                     raise Orphaned("the space of this client is being closed")
+            self.exclusion.check_may_wait()
             with self.exclusion.lock:
-                pass  # somebody was trying to destroy the space, and has succeeded or failed now
+                pass  # somebody was destroying the space or switching its tracking, and has done so or failed
 
     def _enter(self, occupant: object) -> int:
         if self.is_occupied():
