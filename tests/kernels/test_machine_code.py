@@ -129,3 +129,20 @@ def test_harvest__clears_with_one_locked_instruction(host: dict[str, Any]) -> No
 def test_readers__lock_nothing(host: dict[str, Any], name: str) -> None:
     """Reading costs no locked instruction, not even for counting references to arrays."""
     assert not re.search(r"\block\b|NRT_[id]n?cref", host["asm"][name])
+
+
+@pytest.mark.parametrize("name", ["guest.access", "tlb.access"])
+def test_vcpu__locks_only_where_a_mark_is_missing(host: dict[str, Any], name: str) -> None:
+    """One compare-exchange, for marks; nothing else is locked, and nothing is allocated."""
+    body, _, _ = host["asm"][name].partition(".Lfunc_end0")
+    assert re.findall(r"\block\s+(\w+)", body) == ["cmpxchgq"]
+    assert "NRT_" not in body
+
+
+def test_vcpu__computes_with_vectors(host: dict[str, Any]) -> None:
+    """Slots, leaves, and what entries lack: several accesses an instruction."""
+    if "avx2" not in host["features"]:
+        pytest.skip("this machine has no AVX2")
+    body, _, _ = host["asm"]["guest.access"].partition(".Lfunc_end0")
+    assert re.search(r"\bvpandn\w*\s.*%[yz]mm|\bvpternlog\w*\s.*%[yz]mm", body)
+    assert re.search(r"\bvpsrlq\s+\$21,.*%[yz]mm", body)

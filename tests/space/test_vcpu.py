@@ -312,9 +312,10 @@ def test_run__interrupted_between_chunks_is_outside(
         access(accesses, start, stop)
 
     monkeypatch.setattr(vcpu, "_access", interrupted)
+    monkeypatch.setattr("npt.space.vcpu._CHUNK", 100)
     with pytest.raises(KeyboardInterrupt):
-        vcpu.run(np.zeros((1 << 20) + 5, np.uint64), write=True)
-    assert calls == [(0, 1 << 20), (1 << 20, (1 << 20) + 5)]
+        vcpu.run(np.zeros(105, np.uint64), write=True)
+    assert calls == [(0, 100), (100, 105)]
     assert space.track_dirty(0, 8 * PAGE).tolist() == [1]
     assert space.counters.kicks == 0
     monkeypatch.undo()
