@@ -9,11 +9,12 @@ import numpy as np
 from npt._types import U64Array
 from npt.kernels.atomics import atomic_cas, atomic_clear, atomic_load
 from npt.kernels.jit import kernel
-from npt.kernels.walk import NONE, Levels, leaf_index
+from npt.kernels.walk import NONE, Levels, child_table, leaf_index
 
-__all__ = ["harvest", "populate", "unmap"]
+__all__ = ["checked_walk", "harvest", "populate", "unmap", "walk"]
 
 _ZERO, _ONE, _THREE, _SEVEN, _SHIFT = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(7), np.uint64(12)
+_NINE, _INDEX, _ENTRIES = np.uint64(9), np.uint64(511), np.uint64(512)
 
 
 @kernel("u8(UniTuple(u8[::1], 4), u8, u8, u8)")
@@ -54,3 +55,34 @@ def unmap(levels: Levels, first: np.uint64, end: np.uint64) -> np.uint64:
             levels[0][leaf] = _ZERO
             removed += _ONE
     return removed
+
+
+@kernel("u8(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True))")
+def walk(levels: Levels, gpas: U64Array) -> np.uint64:
+    """Sum of the leaf entries of addresses: four loads each, and no test at all."""
+    total = _ZERO
+    for i in range(np.uint64(gpas.size)):
+        page, table = gpas[i] >> _SHIFT, _ZERO
+        for depth in range(_ZERO, _THREE):
+            level = _THREE - depth
+            entry = levels[level][table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)]
+            table = child_table(entry, level - _ONE)
+        total += levels[0][table * _ENTRIES + (page & _INDEX)]
+    return total
+
+
+@kernel("u8(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8)")
+def checked_walk(levels: Levels, gpas: U64Array, present: np.uint64) -> np.uint64:
+    """The same for tables with holes: every entry is tested for being present."""
+    total = _ZERO
+    for i in range(np.uint64(gpas.size)):
+        page, table, level, entry = gpas[i] >> _SHIFT, _ZERO, _THREE, _ZERO
+        while True:
+            entry = levels[level][table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)]
+            if (entry & np.uint64(present)) == _ZERO or level == _ZERO:
+                break
+            level -= _ONE
+            table = child_table(entry, level)
+        if level == _ZERO:
+            total += entry
+    return total
