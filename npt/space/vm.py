@@ -1,5 +1,7 @@
 """``Vm``: memory segments by number, as a VMM sees its guest."""
 
+import os
+import weakref
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, SupportsIndex
@@ -43,6 +45,7 @@ class Vm(Handle):
         self._segments: list[Segment] = []
         self._destroyed = False
         self._lock = _sync.rlock("vm")  # over which segments and vCPUs there are
+        _EVERY.add(self)
 
     def __repr__(self) -> str:
         if self._destroyed:
@@ -280,3 +283,16 @@ class Vm(Handle):
         except NptError:
             if kind is None:  # an error that ends the block is the one to see
                 raise
+
+
+_EVERY: "weakref.WeakSet[Vm]" = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: another thread may have had them; the child may only look, but is to be told so."""
+    for vm in _EVERY:
+        vm._lock = _sync.rlock("vm")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
