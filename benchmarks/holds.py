@@ -4,19 +4,15 @@ The bare cycle is what any Python library must do for it: two lock/unlock pairs,
 slice of a page; no object, no array.
 """
 
-import argparse
-import json
 import statistics
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from npt import EPT, NPT, PAGE_SIZE, Prot, PteFormat, Reservoir, VmSpace
-from npt.studies.results import provenance
+from benchmarks.options import FORMATS, parser, save
+from npt import PAGE_SIZE, Prot, PteFormat, Reservoir, VmSpace
 
-_FORMATS = {"ept": EPT, "npt": NPT}
 _PAGES = 256
 
 
@@ -59,7 +55,7 @@ def holds(format: PteFormat, prot: Prot, n: int) -> Callable[[], None]:
 def measure(n: int, repeat: int) -> list[dict[str, Any]]:
     """A row for each format and protection; the bare cycle is timed in turn with each."""
     rows = []
-    for name, format in _FORMATS.items():
+    for name, format in FORMATS.items():
         for prot in (Prot.READ, Prot.RW):
             works = {"bare": bare(n), "npt": holds(format, prot, n)}
             seconds: dict[str, list[float]] = {side: [] for side in works}
@@ -85,20 +81,16 @@ def measure(n: int, repeat: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, print, and save if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cycles", type=int, default=20_000)
-    parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=9)
+    made.add_argument("--cycles", type=int, default=20_000)
+    options = made.parse_args()
     rows = measure(options.cycles, options.repeat)
     for row in rows:
         print(
             f"{row['format']} {row['prot']:<4} hold + view + release {row['npt_ns']:6.0f} ns, bare {row['bare_ns']:5.0f} ns: "
             f"{row['times_the_bare_cycle']:.2f}x (medians {row['times_the_bare_cycle_median']:.2f}x)"
         )
-    if options.json:
-        document = {"meta": provenance(cycles=options.cycles, repeat=options.repeat), "rows": rows}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    save(options, rows, cycles=options.cycles)
 
 
 if __name__ == "__main__":

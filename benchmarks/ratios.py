@@ -3,21 +3,17 @@
 Both sides work on the same kind of tables and must give the same entries and bitmaps; that is checked before the timing.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import baseline
-from npt import EPT, NPT, PAGE_SIZE, Prot, PteFormat, Reservoir, VmSpace, format_size, parse_size
-from npt.studies.results import provenance
+from benchmarks.options import FORMATS, parser, save
+from npt import PAGE_SIZE, Prot, PteFormat, Reservoir, VmSpace, format_size
 
-_FORMATS = {"ept": EPT, "npt": NPT}
 _VALUE = 0x5A5A5A5A5A5A5A5A
 _NAMES = ("populate", "harvest clean", "harvest 1 %", "harvest 10 %", "unmap")
 
@@ -120,14 +116,9 @@ def measure(format: PteFormat, size: int, repeat: int, seed: int) -> list[dict[s
 
 def main() -> None:
     """Measure, print, and save if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", action="append", type=parse_size, help="of the guest; repeatable  [1GiB 16GiB]")
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parser(__doc__, repeat=7, sizes="1GiB 16GiB").parse_args()
     rows = []
-    for format in _FORMATS.values():
+    for format in FORMATS.values():
         for size in options.size or (1 << 30, 16 << 30):
             for row in measure(format, size, options.repeat, options.seed):
                 rows.append(row)
@@ -137,9 +128,7 @@ def main() -> None:
                     f"(medians {row['times_the_baseline_median']:6.1f}x), {row['of_limit']:.2f} of {row['limit']}",
                     flush=True,
                 )
-    if options.json:
-        document = {"meta": provenance(seed=options.seed, repeat=options.repeat), "rows": rows}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    save(options, rows)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,19 @@ for being present, as a walk of tables with holes must. What the vCPU leaves in 
 *Python* is the share of a run that is not its kernel: checking the arguments, going in and out.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import baseline
-from npt import EPT, NPT, PAGE_SIZE, ExitReason, Prot, PteFormat, Reservoir, Vcpu, VmSpace, format_size, parse_size
+from benchmarks.options import FORMATS, parser, save
+from npt import PAGE_SIZE, ExitReason, Prot, PteFormat, Reservoir, Vcpu, VmSpace, format_size
 from npt._types import U64Array
-from npt.studies.results import provenance
 from npt.units import PAGE_SHIFT
 
-_FORMATS = {"ept": EPT, "npt": NPT}
 _PATTERNS = ("random", "zipf")
 
 
@@ -120,16 +116,12 @@ def measure(guest: _Guest, gpas: U64Array, write: Any, tlb: int, repeat: int) ->
 
 def main() -> None:
     """Measure, print, and save if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", action="append", type=parse_size, help="of the guest; repeatable  [1GiB 16GiB]")
-    parser.add_argument("--tlb", action="append", type=int, help="entries; repeatable  [0 64 2048]")
-    parser.add_argument("--accesses", type=int, default=1 << 22)
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=7, sizes="1GiB 16GiB")
+    made.add_argument("--tlb", action="append", type=int, help="entries; repeatable  [0 64 2048]")
+    made.add_argument("--accesses", type=int, default=1 << 22)
+    options = made.parse_args()
     rows = []
-    for format in _FORMATS.values():
+    for format in FORMATS.values():
         for size in options.size or (1 << 30, 16 << 30):
             guest, random = _Guest(format, size), np.random.default_rng(options.seed)
             for pattern in _PATTERNS:
@@ -140,9 +132,7 @@ def main() -> None:
                         rows.append(what | measure(guest, gpas, write, tlb, options.repeat))
                         _show(rows[-1])
             guest.close()
-    if options.json:
-        meta = provenance(seed=options.seed, repeat=options.repeat, n_accesses=options.accesses)
-        options.json.write_text(json.dumps({"meta": meta, "rows": rows}, indent=1) + "\n")
+    save(options, rows, n_accesses=options.accesses)
 
 
 def _show(row: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def _dead_with(*, mappings: bool, dying: bool, orphans: bool) -> Plant:
     """A space that is said to be gone."""
 
     def plant(guest: Guest) -> None:
-        guest.core.destroyed, guest.core.exclusion.dying = True, dying
+        guest.core.exclusion.destroyed, guest.core.exclusion.dying = True, dying
         if not mappings:
             guest.core.mappings._mappings = guest.core.mappings._gpas = ()
         for gate in guest.core.exclusion.gates if orphans else ():
