@@ -1,0 +1,163 @@
+"""Dirty bits beside who sets them and who clears them: none is lost."""
+
+import numpy as np
+
+from npt import EPT, Prot
+from npt.testing import Play, step
+from tests.interleavings.scenario import scenario
+from tests.interleavings.scene import HERE, NEXT, PAGE, Case, Copy, Scene, write
+
+__all__: list[str] = []
+
+OLD, NEW = 0x11, 0x22
+
+
+@scenario("in the first copy", "in the last copy", tlbs=(0, 2), small=True)
+def enter_against_harvest(case: Case) -> Play:
+    """A vCPU that may remember that the page was dirty enters while the host harvests and copies."""
+    scene = Scene(case)
+    ram = scene.ram()
+    scene.map(ram, HERE)
+    vcpu = scene.vcpu()
+    write(vcpu, HERE, OLD)
+    copy = Copy(scene, ram, HERE)
+
+    def harvest() -> None:
+        assert copy.harvest() == [0]
+
+    def finish() -> None:
+        case.seen.add("in the first copy" if copy.words == [NEW] else "in the last copy")
+        copy.check()
+        assert copy.words == [NEW]
+
+    return scene.play([lambda: write(vcpu, HERE, NEW), harvest], finish)
+
+
+@scenario(
+    "by one, then by the other", "by the other, then by one", "by one", "by the other", forms=(EPT,), sampled=2000,
+)  # fmt: skip
+def harvest_against_harvest(case: Case) -> Play:
+    """Two threads harvest and copy, one of them by selection, while a vCPU writes."""
+    scene = Scene(case)
+    ram = scene.ram(2)
+    scene.map(ram, HERE)
+    vcpu = scene.vcpu()
+    write(vcpu, HERE, OLD)
+    write(vcpu, NEXT, OLD)
+    copy = Copy(scene, ram, HERE)
+    reports: list[tuple[str, int]] = []
+
+    def one() -> None:
+        reports.extend(("one", page) for page in copy.harvest())
+
+    def other() -> None:
+        bitmap = scene.space.reset_dirty(HERE, 2 * PAGE, select=np.array([0b11], np.uint8))
+        reports.extend(("the other", page) for page in copy.of(bitmap))
+
+    def finish() -> None:
+        assert [page for _, page in reports].count(1) == 1, f"page 1, written once, was reported by {reports}"
+        who = [name for name, page in reports if page == 0]
+        assert who
+        case.seen.add(", then ".join(f"by {name}" for name in who))
+        copy.check()
+        assert copy.words == [NEW, OLD]
+
+    return scene.play([one, other, lambda: write(vcpu, HERE, NEW)], finish)
+
+
+@scenario("released, then harvested", "harvested, then released", small=True)
+def release_against_harvest(case: Case) -> Play:
+    """A page that was written through a hold is released while the host harvests and copies."""
+    scene = Scene(case)
+    ram = scene.ram()
+    scene.map(ram, HERE)
+    client = scene.client()
+    page = client.hold(HERE, Prot.RW)
+    copy = Copy(scene, ram, HERE)
+    first: list[int] = []
+
+    def release() -> None:
+        page.writable()[0] = OLD
+        step("store again")
+        page.writable()[0] = NEW
+        assert page.release() is False
+
+    def finish() -> None:
+        copy.check()
+        case.seen.add("released, then harvested" if first == [0] else "harvested, then released")
+        assert copy.words == [NEW]
+
+    return scene.play([release, lambda: first.extend(copy.harvest())], finish)
+
+
+@scenario("written, then harvested", "harvested, then written", small=True)
+def write_against_harvest(case: Case) -> Play:
+    """A client writes over two pages, and releases a batch that it wrote, while the host harvests and copies."""
+    scene = Scene(case)
+    ram = scene.ram(2)
+    scene.map(ram, HERE)
+    client = scene.client()
+    copy = Copy(scene, ram, HERE)
+    first: list[int] = []
+
+    def release() -> None:
+        client.write(HERE, NEW.to_bytes(8, "little").ljust(PAGE + 8, b"\1"))
+        batch = client.hold_many([HERE], Prot.WRITE)
+        step("scatter")
+        batch.scatter(np.full((1, PAGE), NEW, np.uint8))
+        batch.release()
+
+    def finish() -> None:
+        case.seen.add("written, then harvested" if first else "harvested, then written")
+        copy.check()
+        assert copy.words == [int.from_bytes(bytes([byte] * 8), "little") for byte in (NEW, 1)]
+
+    return scene.play([release, lambda: first.extend(copy.harvest())], finish)
+
+
+@scenario("copied at once", "in the log", tlbs=(0, 2))
+def set_tracking_against_new_client(case: Case) -> Play:
+    """A client is made, and a vCPU writes through it, while tracking is turned on; then the host copies everything."""
+    scene = Scene(case, track_dirty=False)
+    ram = scene.ram()
+    scene.map(ram, HERE, resident=True)
+    copy = Copy(scene, ram, HERE)
+
+    def run() -> None:
+        vcpu = scene.vcpu()
+        write(vcpu, HERE, OLD)
+        write(vcpu, HERE, NEW)
+
+    def track() -> None:
+        scene.space.set_tracking(True)
+        copy.take([0])
+
+    def finish() -> None:
+        case.seen.add("copied at once" if copy.words == [NEW] else "in the log")
+        copy.check()
+        assert copy.words == [NEW]
+
+    return scene.play([run, track], finish)
+
+
+@scenario("marked", "not marked", forms=(EPT,), tlbs=(0,), small=True)
+def tracking_off_against_run(case: Case) -> Play:
+    """Tracking is turned off while a vCPU writes: once that has returned, nothing is marked any more."""
+    scene = Scene(case)
+    scene.map(scene.ram(), HERE, resident=True)
+    vcpu = scene.vcpu()
+    entries = scene.space.table.entries(1)
+    marked: list[bool] = []
+
+    def is_marked() -> bool:
+        return bool((entries & case.form.masks.dirty).any())
+
+    def turn_off() -> None:
+        scene.space.set_tracking(False)
+        marked.append(is_marked())
+
+    def finish() -> None:
+        assert marked == [is_marked()], "marked after tracking was off"
+        case.seen.add("marked" if marked[0] else "not marked")
+
+    return scene.play([lambda: write(vcpu, HERE, NEW), turn_off], finish)

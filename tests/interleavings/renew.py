@@ -1,0 +1,46 @@
+"""Find the planted faults anew and keep the schedules: ``python -m tests.interleavings.renew [name ...]``."""
+
+import json
+import sys
+
+from npt.testing import ScenarioFailed
+from tests.interleavings.fault import KEPT, Fault, kept
+from tests.interleavings.faults import FAULTS
+from tests.interleavings.scenario import variant
+
+__all__ = ["find", "main"]
+
+_MOST_PREEMPTIONS = 2
+
+
+def find(fault: Fault) -> tuple[int, ScenarioFailed]:
+    """The failure that needs fewest preemptions, and how many those are."""
+    with fault.planted() as twins:
+        for preemptions in range(_MOST_PREEMPTIONS + 1):
+            try:
+                variant(fault.variant).run(set(), preemptions=preemptions, twins=twins)
+            except ScenarioFailed as failure:
+                return preemptions, failure
+    raise SystemExit(f"{fault.name!r} is not found by {fault.variant} with {_MOST_PREEMPTIONS} preemptions")
+
+
+def main(names: list[str]) -> None:
+    """Renew the schedules of some faults, or of all."""
+    known = {fault.name for fault in FAULTS}
+    if unknown := set(names) - known:
+        raise SystemExit(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    before, schedules = kept(), {}
+    for fault in FAULTS:
+        if names and fault.name not in names and fault.name in before:
+            schedules[fault.name] = before[fault.name]
+            continue
+        preemptions, failure = find(fault)
+        schedules[fault.name] = failure.schedule
+        length, why = len(failure.schedule), failure.reason.splitlines()[0]
+        print(f"{fault.name} | {fault.variant} | {length} choices, {preemptions} preemptions | {why}", flush=True)
+    lines = [f"  {json.dumps(name)}: {json.dumps(schedule)}" for name, schedule in schedules.items()]
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
