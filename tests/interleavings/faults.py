@@ -1,53 +1,16 @@
 """Faults, planted one at a time, that scenarios find: the source's, and others that are easily made."""
 
+from npt.memory.settling import Settling
 from npt.space.client import VmClient
-from npt.space.dirtycalls import DirtyCalls
 from npt.space.ending import Ending
 from npt.space.exclusion import Exclusion, _Hold
-from npt.space.gate import Gate
-from npt.space.vcpu import Vcpu
 from tests.interleavings.fault import Fault
+from tests.interleavings.mark_faults import MARK_FAULTS
 from tests.interleavings.source_faults import SOURCE_FAULTS
 
 __all__ = ["FAULTS"]
 
-FAULTS = (
-    *SOURCE_FAULTS,
-    Fault(
-        "A and D by a plain store",
-        "a vCPU that sets marks stores the entry, with what it found there before",
-        "unmap_against_walk_beside_a_neighbour-ept",
-        "leaves",
-        kernels=(
-            (
-                "guest",
-                "settled = atomic_cas(levels[0], leaf, entry, entry | (want & marks))",
-                "settled = atomic_store(levels[0], leaf, entry | (want & marks)) is None",
-            ),
-        ),
-    ),
-    Fault(
-        "A and D by a plain store, with a TLB",
-        "the same where translations are cached",
-        "unmap_against_walk_beside_a_neighbour-npt-tlb2",
-        "leaves",
-        kernels=(
-            ("tlb", "not atomic_cas(levels[0], leaf, entry, entry | mark)", "atomic_store(levels[0], leaf, entry | mark)"),
-        ),
-    ),
-    Fault(
-        "D lost to a plain store",
-        "a vCPU that reads takes back the D that another has set meanwhile",
-        "fault_against_fault-ept",
-        "D was lost",
-        kernels=(
-            (
-                "guest",
-                "settled = atomic_cas(levels[0], leaf, entry, entry | (want & marks))",
-                "settled = atomic_store(levels[0], leaf, entry | (want & marks)) is None",
-            ),
-        ),
-    ),
+_OTHERS = (
     Fault(
         "kick read once",
         "the kick word is read before the loop, as a compiler may do with a plain read",
@@ -67,13 +30,6 @@ FAULTS = (
         "kick_against_long_run-npt-tlb4",
         "kicked after page",
         kernels=(("tlb", "& _EVERY) == _ZERO and", "| _ZERO) == _ZERO and"),),
-    ),
-    Fault(
-        "no flush at entry",
-        "a TLB is kept though the generation has changed",
-        "enter_against_harvest-npt-tlb2",
-        "copied .17., there is .34.",
-        python=((Vcpu, "_flush_unless", "self._tlb.generation == generation", "True"),),
     ),
     Fault(
         "callback before the entry is cleared",
@@ -111,20 +67,6 @@ FAULTS = (
         python=((_Hold, "__enter__", "gate.set(_HOLD)", "pass"),),
     ),
     Fault(
-        "bits not put back",
-        "a harvest that is given up keeps what it has cleared",
-        "stayer_against_kick-ept",
-        "D was not put back",
-        python=((DirtyCalls, "_put_back", "self._core.table.mark(", "self._core.table.check_sound and ("),),
-    ),
-    Fault(
-        "no kick",
-        "a harvest does not wait for vCPUs that found the page dirty",
-        "enter_against_harvest-ept",
-        "copied .17., there is .34.",
-        python=((Exclusion, "kick", "if not behind:", "if True:"),),
-    ),
-    Fault(
         "no kick in unmap",
         "an unmapping does not wait for vCPUs that are inside the tables",
         "unmap_against_walk-ept",
@@ -137,20 +79,6 @@ FAULTS = (
         "unmap_against_walk-npt-tlb2",
         "stored in somebody else's page",
         python=((Ending, "_shoot_down", "(record.n_present or record.unlinked.size)", "record.n_present"),),
-    ),
-    Fault(
-        "tracking on without a kick",
-        "vCPUs that are inside go on without marks",
-        "set_tracking_against_new_client-ept",
-        "copied ",
-        python=((DirtyCalls, "set_tracking", "exclusion.kick()", "pass"),),
-    ),
-    Fault(
-        "tracking switched beside entries",
-        "a vCPU that was kicked out comes back before tracking is off",
-        "tracking_off_against_run-ept",
-        "marked after tracking was off",
-        python=((Gate, "enter", "self.exclusion.dying or self.exclusion.switching", "self.exclusion.dying"),),
     ),
     Fault(
         "installed by a plain store",
@@ -180,4 +108,55 @@ FAULTS = (
         "an old callback",
         python=((VmClient, "destroy", "with gate.exclusion.lock, gate.lock:", "with gate.lock:"),),
     ),
+    Fault(
+        "callback before the kick",
+        "clients are told of an unmapping while vCPUs still store through it",
+        "unmap_against_walk_beside_a_neighbour-ept",
+        "stored after clients were told",
+        python=((Ending, "_shoot_down", "core.exclusion.kick()", "self._tell(); core.exclusion.kick()"),),
+    ),
+    Fault(
+        "object let go before the kick",
+        "memory is freed while vCPUs still store in it",
+        "unmap_against_walk_to_freed_memory-ept",
+        "stored in memory that was handed out again|not zero",
+        python=(
+            (
+                Ending,
+                "_shoot_down",
+                "core.exclusion.kick()",
+                "self._mapping.obj.drop(core.keeper(self._mapping)); core.exclusion.kick()",
+            ),
+        ),
+    ),
+    Fault(
+        "entries populated anew",
+        "populate stores entries that are there, too",
+        "populate_against_write-ept",
+        "D was lost",
+        kernels=(
+            (
+                "leaves",
+                "            leaves[leaf + done] = entry + done * _PAGE\n            added += _ONE\n",
+                "            added += _ONE\n        leaves[leaf + done] = entry + done * _PAGE\n",
+            ),
+        ),
+    ),
+    Fault(
+        "memory put back before it is zeroed",
+        "who allocates in between gets what was there",
+        "allocate_free_and_resize-ept",
+        "not zero",
+        python=(
+            (Settling, "_finish", "            self._zero(parting)\n", ""),
+            (
+                Settling,
+                "_finish",
+                "self._put_back(parting, watched)",
+                "self._put_back(parting, watched)\n            self._zero(parting)",
+            ),
+        ),
+    ),
 )
+
+FAULTS = (*SOURCE_FAULTS, *MARK_FAULTS, *_OTHERS)

@@ -9,12 +9,12 @@ from tests.interleavings.scene import HERE, NEXT, PAGE, Case, Copy, Scene, write
 
 __all__: list[str] = []
 
-OLD, NEW = 0x11, 0x22
+OLD, MIDDLE, NEW = 0x11, 0x1A, 0x22
 
 
-@scenario("in the first copy", "in the last copy", tlbs=(0, 2), small=True)
+@scenario("the old one", "the middle one", "the new one", tlbs=(0, 2), small=True)
 def enter_against_harvest(case: Case) -> Play:
-    """A vCPU that may remember that the page was dirty enters while the host harvests and copies."""
+    """A vCPU that may remember that the page was dirty enters, twice, while the host harvests and copies."""
     scene = Scene(case)
     ram = scene.ram()
     scene.map(ram, HERE)
@@ -22,15 +22,37 @@ def enter_against_harvest(case: Case) -> Play:
     write(vcpu, HERE, OLD)
     copy = Copy(scene, ram, HERE)
 
+    def run() -> None:
+        write(vcpu, HERE, MIDDLE)
+        write(vcpu, HERE, NEW)
+
     def harvest() -> None:
         assert copy.harvest() == [0]
 
     def finish() -> None:
-        case.seen.add("in the first copy" if copy.words == [NEW] else "in the last copy")
+        case.seen.add({OLD: "the old one", MIDDLE: "the middle one", NEW: "the new one"}[copy.words[0]])
         copy.check()
         assert copy.words == [NEW]
 
-    return scene.play([lambda: write(vcpu, HERE, NEW), harvest], finish)
+    return scene.play([run, harvest], finish)
+
+
+@scenario("marked first", "cleared first", small=True)
+def clear_accessed_against_write(case: Case) -> Play:
+    """A is cleared while a vCPU writes: D stays."""
+    scene = Scene(case)
+    scene.map(scene.ram(), HERE)
+    vcpu = scene.vcpu()
+    vcpu.run([HERE])
+
+    def clear() -> None:
+        assert scene.space.accessed(HERE, PAGE, clear=True)[0] == 1
+
+    def finish() -> None:
+        case.seen.add("cleared first" if scene.space.accessed(HERE, PAGE)[0] else "marked first")
+        assert scene.space.peek_dirty(HERE, PAGE)[0] == 1, "D was lost"
+
+    return scene.play([lambda: write(vcpu, HERE, NEW), clear], finish)
 
 
 @scenario(

@@ -56,7 +56,9 @@ def unmap_against_walk_beside_a_neighbour(case: Case) -> Play:
     scene.map(neighbour, NEXT, resident=True)
     vcpu = scene.vcpu()
     exits: list[VcpuExit] = []
+    told: list[int] = []
     last: list[int] = []
+    scene.client().on_invalidate(lambda gpa, length: told.append(scene.word(one)))
 
     def change() -> None:
         scene.space.unmap(HERE, PAGE)
@@ -66,6 +68,7 @@ def unmap_against_walk_beside_a_neighbour(case: Case) -> Play:
 
     def finish() -> None:
         words = scene.word(one), scene.word(other)
+        assert told == [words[0]], "stored after clients were told"
         assert last == [words[0]], "stored after unmap had returned"
         wanted = [(VALUE, 0), (0, VALUE)] if _outcome(exits[0]) == "stored" else [(0, 0)]
         assert words in wanted
@@ -73,6 +76,26 @@ def unmap_against_walk_beside_a_neighbour(case: Case) -> Play:
         assert scene.space.peek_dirty(HERE, 2 * PAGE)[0] == (words[1] == VALUE)
         assert scene.is_zero(neighbour)
 
+    return scene.play([lambda: exits.append(write(vcpu, HERE, VALUE)), change], finish)
+
+
+@scenario("stored", "refused", tlbs=(0, 2))
+def unmap_against_walk_to_freed_memory(case: Case) -> Play:
+    """A vCPU writes to a page while that is unmapped, freed, and its memory handed out again."""
+    scene = Scene(case, 1)
+    one = scene.ram()
+    scene.map(one, HERE, resident=True)
+    one.release()
+    vcpu = scene.vcpu()
+    exits: list[VcpuExit] = []
+
+    def change() -> None:
+        scene.space.unmap(HERE, PAGE)
+        new = scene.reservoir.allocate(PAGE)
+        until(lambda: exits, "the vCPU to be done")
+        assert scene.is_zero(new), "stored in memory that was handed out again"
+
+    finish = lambda: case.seen.add(_outcome(exits[0]))  # noqa: E731
     return scene.play([lambda: exits.append(write(vcpu, HERE, VALUE)), change], finish)
 
 

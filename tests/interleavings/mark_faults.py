@@ -1,0 +1,132 @@
+"""Faults by which A and D get lost."""
+
+from npt.space.dirtycalls import DirtyCalls
+from npt.space.exclusion import Exclusion
+from npt.space.gate import Gate
+from npt.space.vcpu import Vcpu
+from tests.interleavings.fault import Fault
+
+__all__ = ["MARK_FAULTS"]
+
+MARK_FAULTS = (
+    Fault(
+        "A and D by a plain store",
+        "a vCPU that sets marks stores the entry, with what it found there before",
+        "unmap_against_walk_beside_a_neighbour-ept",
+        "leaves",
+        kernels=(
+            (
+                "guest",
+                "settled = atomic_cas(levels[0], leaf, entry, entry | (want & marks))",
+                "settled = atomic_store(levels[0], leaf, entry | (want & marks)) is None",
+            ),
+        ),
+    ),
+    Fault(
+        "A and D by a plain store, with a TLB",
+        "the same where translations are cached",
+        "unmap_against_walk_beside_a_neighbour-npt-tlb2",
+        "leaves",
+        kernels=(
+            ("tlb", "not atomic_cas(levels[0], leaf, entry, entry | mark)", "atomic_store(levels[0], leaf, entry | mark)"),
+        ),
+    ),
+    Fault(
+        "D lost to a plain store",
+        "a vCPU that reads takes back the D that another has set meanwhile",
+        "fault_against_fault-ept",
+        "D was lost",
+        kernels=(
+            (
+                "guest",
+                "settled = atomic_cas(levels[0], leaf, entry, entry | (want & marks))",
+                "settled = atomic_store(levels[0], leaf, entry | (want & marks)) is None",
+            ),
+        ),
+    ),
+    Fault(
+        "no flush at entry",
+        "a TLB is kept though the generation has changed",
+        "enter_against_harvest-npt-tlb2",
+        "copied ",
+        python=((Vcpu, "_flush_unless", "self._tlb.generation == generation", "True"),),
+    ),
+    Fault(
+        "bits not put back",
+        "a harvest that is given up keeps what it has cleared",
+        "stayer_against_kick-ept",
+        "D was not put back",
+        python=((DirtyCalls, "_put_back", "self._core.table.mark(", "self._core.table.check_sound and ("),),
+    ),
+    Fault(
+        "no kick",
+        "a harvest does not wait for vCPUs that found the page dirty",
+        "enter_against_harvest-ept",
+        "copied ",
+        python=((Exclusion, "kick", "if not behind:", "if True:"),),
+    ),
+    Fault(
+        "tracking on without a kick",
+        "vCPUs that are inside go on without marks",
+        "set_tracking_against_new_client-ept",
+        "copied ",
+        python=((DirtyCalls, "set_tracking", "exclusion.kick()", "pass"),),
+    ),
+    Fault(
+        "tracking switched beside entries",
+        "a vCPU that was kicked out comes back before tracking is off",
+        "tracking_off_against_run-ept",
+        "marked after tracking was off",
+        python=((Gate, "enter", "self.exclusion.dying or self.exclusion.switching", "self.exclusion.dying"),),
+    ),
+    Fault(
+        "epoch before generation",
+        "a vCPU that enters in between is not kicked, and keeps its TLB",
+        "enter_against_harvest-npt-tlb2",
+        "copied ",
+        python=(
+            (
+                Exclusion,
+                "raise_epoch",
+                "if generation:",
+                "kernels.words.add(self.line, EPOCH_NOW, 1)\n    if generation:",
+            ),
+            (
+                Exclusion,
+                "raise_epoch",
+                "GENERATION_NOW, 1)\n    kernels.words.add(self.line, EPOCH_NOW, 1)",
+                "GENERATION_NOW, 1)",
+            ),
+        ),
+    ),
+    Fault(
+        "kicked before cleared",
+        "a harvest clears D behind the shoot-down, not before it",
+        "enter_against_harvest-npt-tlb2",
+        "copied ",
+        python=(
+            (DirtyCalls, "_harvest", "core.table.harvest(window, select, mark, words)\n", "pass\n"),
+            (DirtyCalls, "_harvest", "                found = window.bitmap(words)\n", ""),
+            (
+                DirtyCalls,
+                "_harvest",
+                "exclusion.kick()\n",
+                "exclusion.kick()\n                    core.table.harvest(window, select, mark, words)\n"
+                "                    found = window.bitmap(words)\n",
+            ),
+        ),
+    ),
+    Fault(
+        "A cleared by load and store",
+        "a harvest of A takes the D back that a vCPU has set meanwhile",
+        "clear_accessed_against_write-ept",
+        "D was lost",
+        kernels=(
+            (
+                "dirty",
+                "atomic_clear(leaves, leaf + ctz(marked), np.uint64(mark))",
+                "leaves[leaf + ctz(marked)] &= ~np.uint64(mark)",
+            ),
+        ),
+    ),
+)
