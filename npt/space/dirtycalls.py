@@ -58,16 +58,16 @@ class DirtyCalls(Handle):
             if core.tracking == enabled:
                 return
             exclusion.check_off_cpu()
-            with exclusion.hold():
-                try:
-                    exclusion.switching = True  # nobody comes in who sets marks as before
+            try:
+                exclusion.switching = True  # nobody comes in who sets marks as before
+                with exclusion.hold():  # who came in without seeing that is now inside, at an epoch before the next
                     exclusion.raise_epoch(generation=True)
                     exclusion.kick()
                     core.tracking, exclusion.switching = enabled, False
-                except BaseException:
-                    exclusion.switching = False
-                    raise
-                exclusion.call_back(0, core.size)
+                    exclusion.call_back(0, core.size)
+            except BaseException:
+                exclusion.switching = False
+                raise
 
     # -- the calls --------------------------------------------------------------------------------------------------
 

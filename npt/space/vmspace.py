@@ -507,8 +507,9 @@ class VmSpace(DirtyCalls):
         """Turn newcomers away and get every vCPU out."""
         exclusion = self._core.exclusion
         exclusion.dying = exclusion.closing = True
-        exclusion.raise_epoch(generation=False)
-        exclusion.kick()
+        with exclusion.hold():  # who came in without seeing that is now inside, at an epoch before the next
+            exclusion.raise_epoch(generation=False)
+            exclusion.kick()
 
     def __enter__(self) -> Self:
         self._core.check_alive()
