@@ -22,6 +22,7 @@ from npt.testing.failures import (
 )  # fmt: skip
 from npt.testing.plant import plant
 from npt.testing.points import step, timeouts_fired, until
+from npt.testing.shootdown import without_shootdown
 from npt.testing.stage import Play
 from npt.testing.twins import Twins
 
@@ -45,4 +46,5 @@ __all__ = [
     "timeouts_fired",
     "until",
     "violations",
+    "without_shootdown",
 ]
