@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from npt import Busy, Fault, Orphaned, Prot, StaleHandle, VmClient
-from npt.testing import Play
+from npt import EPT, Busy, Fault, Orphaned, Prot, StaleHandle, VmClient
+from npt.space.gate import KICK
+from npt.testing import Play, until
 from tests.interleavings.scenario import scenario
 from tests.interleavings.scene import HERE, PAGE, Case, Scene
 
@@ -22,7 +23,7 @@ def _probe(scene: Scene, client: VmClient) -> None:
     client._find_resident = look
 
 
-@scenario("held", "nothing there", "orphaned", small=True)
+@scenario("held", "nothing there", "orphaned", forms=(EPT,), small=True)
 def wait_for_hold_against_destroy(case: Case) -> Play:
     """A look-up waits for an unmap behind which the space is destroyed."""
     scene = Scene(case)
@@ -50,7 +51,7 @@ def wait_for_hold_against_destroy(case: Case) -> Play:
     return scene.play([hold, destroy])
 
 
-@scenario("held", "nothing there", "orphaned", small=True)
+@scenario("held", "nothing there", "orphaned", forms=(EPT,))
 def wait_for_hold_against_close(case: Case) -> Play:
     """The same for ``close``."""
     scene = Scene(case)
@@ -77,7 +78,7 @@ def wait_for_hold_against_close(case: Case) -> Play:
     return scene.play([hold, scene.space.close], finish)
 
 
-@scenario("joined", "refused", "entered", "kept out", "busy")
+@scenario("joined", "refused", "entered", "kept out", "busy", forms=(EPT,))
 def new_client_against_destroy(case: Case) -> Play:
     """A client is made, and a vCPU enters through another, while the space is destroyed."""
     scene = Scene(case)
@@ -115,7 +116,7 @@ def new_client_against_destroy(case: Case) -> Play:
     return scene.play([join, enter, destroy], finish)
 
 
-@scenario("orphaned", "not orphaned", small=True)
+@scenario("orphaned", "not orphaned", forms=(EPT,), preemptions=3, small=True)
 def client_destroy_against_space_destroy(case: Case) -> Play:
     """A client ends itself while its space is destroyed: both work, whatever the order."""
     scene = Scene(case)
@@ -131,7 +132,7 @@ def client_destroy_against_space_destroy(case: Case) -> Play:
     return scene.play([client.destroy, scene.space.destroy], finish)
 
 
-@scenario("cloned", "orphaned", small=True)
+@scenario("cloned", "orphaned", forms=(EPT,), preemptions=3, small=True)
 def clone_against_close(case: Case) -> Play:
     """A client is cloned while its space is closed."""
     scene = Scene(case)
@@ -150,3 +151,22 @@ def clone_against_close(case: Case) -> Play:
         assert all(one.orphaned for one in (client, *clones))
 
     return scene.play([clone, scene.space.close], finish)
+
+
+@scenario("kicked out", "kept out", forms=(EPT,), preemptions=3)
+def close_against_enter(case: Case) -> Play:
+    """A vCPU that stays until it is kicked enters an empty space while that is closed: it is kicked out, or not let in."""
+    scene = Scene(case)
+    client = scene.client()
+
+    def enter() -> None:
+        try:
+            client.table_enter()
+        except Orphaned:
+            case.seen.add("kept out")
+            return
+        until(lambda: client.gate.line[KICK], "a kick")
+        client.table_exit()
+        case.seen.add("kicked out")
+
+    return scene.play([enter, scene.space.close])

@@ -4,6 +4,7 @@ from npt.memory.settling import Settling
 from npt.space.client import VmClient
 from npt.space.ending import Ending
 from npt.space.exclusion import Exclusion, _Hold
+from npt.space.vmspace import VmSpace
 from tests.interleavings.fault import Fault
 from tests.interleavings.mark_faults import MARK_FAULTS
 from tests.interleavings.source_faults import SOURCE_FAULTS
@@ -44,6 +45,13 @@ _OTHERS = (
                 "core.untold.add(mapping.gpa); self._tell()\n    core.table.vacate(",
             ),
         ),
+    ),
+    Fault(
+        "closing without HOLD",
+        "a vCPU that had not seen the flag enters at the new epoch, and close does not kick it",
+        "close_against_enter-ept",
+        "a vCPU is on CPU",
+        python=((VmSpace, "_empty_tables", "with exclusion.hold():", "if True:"),),
     ),
     Fault(
         "freed before the kick",

@@ -12,7 +12,7 @@ __all__: list[str] = []
 OLD, MIDDLE, NEW = 0x11, 0x1A, 0x22
 
 
-@scenario("the old one", "the middle one", "the new one", tlbs=(0, 2), small=True)
+@scenario("the old one", "the middle one", "the new one", tlbs=(0, 2))
 def enter_against_harvest(case: Case) -> Play:
     """A vCPU that may remember that the page was dirty enters, twice, while the host harvests and copies."""
     scene = Scene(case)
@@ -56,7 +56,7 @@ def clear_accessed_against_write(case: Case) -> Play:
 
 
 @scenario(
-    "by one, then by the other", "by the other, then by one", "by one", "by the other", forms=(EPT,), sampled=2000,
+    "by one, then by the other", "by the other, then by one", "by one", "by the other", forms=(EPT,), sampled=1500,
 )  # fmt: skip
 def harvest_against_harvest(case: Case) -> Play:
     """Two threads harvest and copy, one of them by selection, while a vCPU writes."""
@@ -112,7 +112,7 @@ def release_against_harvest(case: Case) -> Play:
     return scene.play([release, lambda: first.extend(copy.harvest())], finish)
 
 
-@scenario("written, then harvested", "harvested, then written", small=True)
+@scenario("written, then harvested", "harvested, then written")
 def write_against_harvest(case: Case) -> Play:
     """A client writes over two pages, and releases a batch that it wrote, while the host harvests and copies."""
     scene = Scene(case)
@@ -162,7 +162,7 @@ def set_tracking_against_new_client(case: Case) -> Play:
     return scene.play([run, track], finish)
 
 
-@scenario("marked", "not marked", forms=(EPT,), tlbs=(0,), small=True)
+@scenario("marked", "not marked", forms=(EPT,), preemptions=3, small=True)
 def tracking_off_against_run(case: Case) -> Play:
     """Tracking is turned off while a vCPU writes: once that has returned, nothing is marked any more."""
     scene = Scene(case)

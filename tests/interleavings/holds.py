@@ -141,7 +141,7 @@ def populate_against_unmap(case: Case) -> Play:
     return scene.play([populate, change], finish)
 
 
-@scenario("populated first", "written first", small=True)
+@scenario("populated first", "written first")
 def populate_against_write(case: Case) -> Play:
     """A range is populated while a vCPU marks a page of it that is there, and one that is not."""
     scene = Scene(case)

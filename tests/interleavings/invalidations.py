@@ -1,6 +1,6 @@
 """Callbacks beside clients that do not want them any more, and beside who reads the tables."""
 
-from npt import _sync, kernels
+from npt import EPT, _sync, kernels
 from npt.formats.base import ADDRESS
 from npt.testing import Play, step
 from npt.testing.inside.space import Inside
@@ -25,7 +25,7 @@ class _Callback:
         self.n_calls += 1
 
 
-@scenario("called 0 times", "called 1 times", "called 2 times", small=True)
+@scenario("called 0 times", "called 1 times", "called 2 times", forms=(EPT,), preemptions=3, small=True)
 def callback_against_client_destroy(case: Case) -> Play:
     """A client ends itself while a harvest, and an unmap, call clients back."""
     scene = Scene(case)
@@ -44,7 +44,7 @@ def callback_against_client_destroy(case: Case) -> Play:
     return scene.play([end, change], lambda: case.seen.add(f"called {callback.n_calls} times"))
 
 
-@scenario(*(f"old {old}, new {new}" for old in range(3) for new in range(3) if old + new < 3), small=True)
+@scenario(*(f"old {old}, new {new}" for old in range(3) for new in range(3) if old + new < 3), forms=(EPT,), small=True)
 def callback_against_on_invalidate(case: Case) -> Play:
     """A client takes another callback, then none, while a harvest, and an unmap, call clients back."""
     scene = Scene(case)
@@ -65,7 +65,7 @@ def callback_against_on_invalidate(case: Case) -> Play:
     return scene.play([end, change], lambda: case.seen.add(f"old {old.n_calls}, new {new.n_calls}"))
 
 
-@scenario("there", "gone", small=True)
+@scenario("there", "gone", forms=(EPT,), preemptions=3, small=True)
 def callback_against_reader(case: Case) -> Play:
     """A device that caches what it reads in the tables, and drops it when called back, has nothing stale in the end."""
     scene = Scene(case)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npt import ExitReason, KickTimeout, kernels
+from npt import EPT, ExitReason, KickTimeout, kernels
 from npt.space.gate import ENTERED, KICK, ON_CPU
 from npt.testing import Play, timeouts_fired, until
 from npt.testing.inside.space import Inside
@@ -16,7 +16,7 @@ __all__: list[str] = []
 BLOCK = 64  # accesses within which a vCPU sees a kick
 
 
-@scenario("kicked once", "kicked twice", "not kicked", small=True)
+@scenario("kicked once", "kicked twice", "not kicked", forms=(EPT,))
 def storm_against_kick(case: Case) -> Play:
     """A vCPU that comes back as soon as it was kicked out, and stays until it is kicked again; harvests go on beside it."""
     scene = Scene(case)

@@ -129,4 +129,19 @@ MARK_FAULTS = (
             ),
         ),
     ),
+    Fault(
+        "tracking switched under HOLD",
+        "a vCPU that had not seen the flag enters at the new epoch, is not kicked, and goes on as before",
+        "tracking_off_against_run-ept",
+        "marked after tracking was off",
+        python=(
+            (DirtyCalls, "set_tracking", "exclusion.switching = True  #", "pass  #"),
+            (
+                DirtyCalls,
+                "set_tracking",
+                "exclusion.raise_epoch(",
+                "exclusion.switching = True; exclusion.raise_epoch(",
+            ),
+        ),
+    ),
 )

@@ -10,7 +10,7 @@ from tests.interleavings.scenario import variant
 
 __all__ = ["find", "main"]
 
-_MOST_PREEMPTIONS = 2
+_MOST_PREEMPTIONS = 3
 
 
 def find(fault: Fault) -> tuple[int, ScenarioFailed]:

@@ -1,9 +1,9 @@
 """Scenarios by name, and how much of each is run.
 
-CI runs all schedules with two preemptions of all scenarios but three: of ``harvest_against_harvest``, ``unmap_against_walk``
-and ``kick_against_long_run`` it runs all with one preemption, and as many random ones as their ``@scenario(sampled=...)``
-says. Where formats and sizes of TLBs could be combined, it takes each format with another size. ``NPT_LONG=1`` runs all
-schedules with two preemptions of everything.
+CI runs all schedules with two preemptions, or three where the scenario says so, of all scenarios but three: of
+``harvest_against_harvest``, ``unmap_against_walk`` and ``kick_against_long_run`` it runs all with one preemption, and as many
+random ones as their ``@scenario(sampled=...)`` says. Where formats and sizes of TLBs could be combined, it takes each format
+with another size. ``NPT_LONG=1`` runs all schedules of everything.
 """
 
 import os
@@ -38,6 +38,8 @@ class Variant:
         What there must be some schedule for; and nothing else may happen.
     form, tlb
         As in ``Case``.
+    preemptions : int
+        How many the schedules have.
     sampled : int or None
         Random schedules to be run in CI; None runs all with two preemptions.
     small : bool
@@ -49,6 +51,7 @@ class Variant:
     outcomes: frozenset[str]
     form: PteFormat
     tlb: int
+    preemptions: int
     sampled: int | None
     small: bool
 
@@ -64,7 +67,7 @@ class Variant:
         self,
         seen: set[str],
         *,
-        preemptions: int = 2,
+        preemptions: int | None = None,
         twins: Twins | None = None,
         each_step: bool = False,
         reduce: bool = True,
@@ -72,7 +75,8 @@ class Variant:
         """All schedules; what happened in them goes into ``seen``."""
         make = self.make(seen=seen, each_step=each_step)
         with _enough_memory():
-            return explore(make, preemptions=preemptions, twins=twins, reduce=reduce)
+            bound = self.preemptions if preemptions is None else preemptions
+            return explore(make, preemptions=bound, twins=twins, reduce=reduce)
 
     def play(self, schedule: Sequence[int], twins: Twins) -> list[str]:
         """One schedule."""
@@ -104,6 +108,7 @@ def scenario(
     *outcomes: str,
     forms: tuple[PteFormat, ...] = _BOTH,
     tlbs: tuple[int, ...] = (0,),
+    preemptions: int = 2,
     sampled: int | None = None,
     small: bool = False,
 ) -> Callable[[Build], Build]:
@@ -112,7 +117,7 @@ def scenario(
     def enter(build: Build) -> Build:
         every = list(product(forms, tlbs))
         for form, tlb in every if LONG or len(tlbs) == 1 else zip(forms, tlbs, strict=True):
-            one = Variant(build.__name__, build, frozenset(outcomes), form, tlb, sampled, small)
+            one = Variant(build.__name__, build, frozenset(outcomes), form, tlb, preemptions, sampled, small)
             assert str(one) not in _VARIANTS, f"{one} is there twice"
             _VARIANTS[str(one)] = one
         return build

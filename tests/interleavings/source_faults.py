@@ -54,7 +54,7 @@ SOURCE_FAULTS = (
     Fault(
         "274, entering",
         "no flag keeps vCPUs from entering a space that is being destroyed",
-        "new_client_against_destroy-npt",
+        "new_client_against_destroy-ept",
         "a vCPU is inside a space that is gone",
         python=(
             (Exclusion, "orphan_all", "before, self.dying = self.dying, True", "before = self.dying"),

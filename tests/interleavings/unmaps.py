@@ -99,7 +99,7 @@ def unmap_against_walk_to_freed_memory(case: Case) -> Play:
     return scene.play([lambda: exits.append(write(vcpu, HERE, VALUE)), change], finish)
 
 
-@scenario("stayed", "did not stay", small=True)
+@scenario("stayed", "did not stay")
 def unmap_against_stayer(case: Case) -> Play:
     """A vCPU that remembers a leaf table and stays with it until the host has given the unmap up, and gone on."""
     scene = Scene(case, ENTRIES + 2, kick_timeout=0.01)
