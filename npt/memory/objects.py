@@ -58,7 +58,7 @@ class VmObject(ABC):
         self._starts = [0, *ends[:-1]]  # page of the object that each span begins with
         self._n_pages = ends[-1]
         self._keepers: dict[object, int] = {_CALLER: 1}  # who keeps it, and by how many references; empty when dead
-        self._lock = _sync.lock("object")
+        self._lock = _sync.rlock("object")  # a finalizer may drop a reference in the middle of another change
         self._pid = os.getpid()
 
     # -- what it is -------------------------------------------------------------------------------------------------
@@ -152,8 +152,7 @@ class VmObject(ABC):
 
     def drop(self, keeper: object) -> None:
         """Internal: the keeper does so no more; nothing if it does not. Holds no lock while the memory goes."""
-        if keeper in self._keepers:
-            self._change(keeper, 0)
+        self._change(keeper, 0)
 
     def __enter__(self) -> Self:
         self._alive()
@@ -176,7 +175,8 @@ class VmObject(ABC):
             raise StaleHandle("the object belongs to the process that made it; a forked child may only look")
         try:
             with self._lock:
-                self._enter(keeper, self._counted(n) if keeper is _CALLER else n)
+                if n or keeper in self._keepers:  # somebody else may have struck it out meanwhile
+                    self._enter(keeper, self._counted(n) if keeper is _CALLER else n)
         finally:
             if not self._keepers:
                 self._settle()

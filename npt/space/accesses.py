@@ -101,7 +101,7 @@ def _as_kinds(write: np.ndarray[Any, Any], execute: np.ndarray[Any, Any], n: int
     if write.ndim == execute.ndim == 0 and not (write and execute):
         return _OF_ONE_KIND[_WRITE if write else _EXECUTE if execute else 0]
     if execute.ndim == 0 and not execute:
-        return _bytes(write)
+        return _bytes(write).copy()  # the caller's may change: an access is one kind throughout
     kinds = _bytes(write) + _bytes(execute) * np.uint8(_EXECUTE)
     if n and int(kinds.max()) > _EXECUTE:
         raise InvalidArgument("an access cannot both write and execute")

@@ -1,18 +1,18 @@
 """``VmClient``: one party that looks pages up, holds them, or runs a vCPU."""
 
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, SupportsIndex
 
 import numpy as np
 
 from npt import kernels
-from npt._types import FaultCode, Handle, Prot, U8Array, U64Array
+from npt._types import FaultCode, Prot, U8Array, U64Array
 from npt.errors import Busy, Fault, Orphaned, StaleHandle
 from npt.formats.base import ADDRESS
-from npt.memory.objects import VmObject
 from npt.space.core import Core
-from npt.space.gate import ONLY_LOOK, Gate, State
+from npt.space.gate import State
+from npt.space.holding import Holding
 from npt.space.page import VmPage, VmPages
 from npt.units import (
     PAGE_MASK,
@@ -35,11 +35,9 @@ _READ, _WRITE, _RW, _RWX = 1, 2, 3, 7  # plain ints: an operator of IntFlag cost
 _ODD = ~(2**47 - PAGE_SIZE)  # bits that an address of a page has not
 _HOLDABLE = (False, True, True, True, False, True, True, True)  # by protection
 _WRITES = (False, False, True, True, False, False, True, True)
-_PRESENT = 1  # bit 0 of what can be held, in both formats
-_REFERENCES_OF_A_KEPT_PAGE = 3  # the client's, the loop's, and the argument of getrefcount
 
 
-class VmClient(Handle):
+class VmClient(Holding):
     """One party that uses a space; from ``VmSpace.client``.
 
     A client is for one thread at a time, or shared: its calls exclude each other. Give every vCPU, device and thread one of
@@ -51,12 +49,9 @@ class VmClient(Handle):
     """
 
     def __init__(self, core: Core) -> None:
-        self.core = core
-        self._pages: set[VmPage] = set()
-        self._batches: set[VmPages] = set()
-        self._cells, self._context = core.table.cells, core.table.context
+        super().__init__(core)
+        self._context = core.table.context
         self._find_resident = kernels.jit.entry_point(kernels.walk.find_resident)
-        self.gate = Gate(core.exclusion, self)
         try:
             core.exclusion.join(self.gate)
         except BaseException:
@@ -175,8 +170,7 @@ class VmClient(Handle):
                 self._take(page, gpa, prot)
                 return page
         except BaseException:
-            with gate.lock:
-                self._pages.discard(page)
+            self.abandon(page)
             raise
 
     def _take(self, page: VmPage, gpa: int, prot: Prot) -> None:
@@ -217,8 +211,7 @@ class VmClient(Handle):
             self.gate.look(self._take_all, batch, bits)
             return batch
         except BaseException:
-            with self.gate.lock:
-                self._batches.discard(batch)
+            self.abandon_batch(batch)
             raise
 
     def _take_all(self, batch: VmPages, prot: int) -> None:
@@ -373,97 +366,6 @@ class VmClient(Handle):
         leaves, pfns = self._find_all(pages, prot, bytes_needed=True)
         return self.core.frames_of(pfns), leaves
 
-    def _mark(self, leaves: U64Array) -> None:
-        core = self.core
-        if core.tracking and leaves.size:
-            kernels.dirty.mark_leaves(core.table.levels[0], leaves, _PRESENT, core.dirty_bits)
-
-    # -- releases ---------------------------------------------------------------------------------------------------
-
-    def end_pages(self, pages: list[VmPage]) -> int:
-        """Internal: release pages, the last first; return how many were unmapped meanwhile."""
-        try:
-            with self.gate.lock:
-                for page in reversed(pages):
-                    self._end(page)
-            return self._bury(pages)
-        except BaseException:  # an interrupt: those that are released already are released altogether
-            self._bury(pages)
-            raise
-
-    def end_page(self, page: VmPage) -> bool:
-        """Internal: release one page; say whether it was unmapped meanwhile."""
-        try:
-            with self.gate.lock:
-                self._end(page)
-            return page._object is not None and self._bury([page]) > 0
-        except BaseException:
-            self._bury([page])
-            raise
-
-    def _end(self, page: VmPage) -> None:
-        """Release a page but for its object; the gate's lock is held. An interrupt leaves it held, or to be buried."""
-        if page._client is None or self.gate.state:
-            self._check_own()
-            page._holder()
-        if page._writes and page._object is None and self.core.tracking:
-            self._mark_page(page._leaf)
-        page._client = None
-        for known in page._views:
-            if known() is not None:
-                self._watch(page)
-                break
-        if page._next is not None or page._before is not None:
-            page.unchain()
-        self._pages.discard(page)
-
-    def _mark_page(self, leaf: int) -> None:
-        core = self.core
-        bits = core.dirty_bits
-        if self._cells[leaf] & bits != bits:
-            kernels.dirty.mark_leaf(core.table.levels[0], leaf, _PRESENT, bits)
-
-    def _watch(self, page: VmPage) -> None:
-        """Have the reservoir watch a released page's views."""
-        for view in page.living_views():
-            assert self.core.reservoir is not None  # it made the view
-            self.core.reservoir.watch(self.core.frame_of(page._pfn), view)
-
-    def _bury(self, pages: list[VmPage]) -> int:
-        """What is left to do for released pages: drop objects, and whatever an interrupt kept from being done."""
-        dropped = 0
-        for page in pages:
-            if page._client is not None:
-                continue
-            if page in self._pages:
-                with self.gate.lock:
-                    self._watch(page)
-                    page.unchain()
-                    self._pages.discard(page)
-            if page._object is not None:
-                page._object.drop(page)
-                dropped += 1
-        return dropped
-
-    def end_batch(self, batch: VmPages) -> int:
-        """Internal: release a batch; return how many of its pages were unmapped meanwhile."""
-        try:
-            with self.gate.lock:
-                self._check_own()
-                batch._holder()
-                self._mark(batch.written_leaves())
-                batch.let_go()
-            return self._bury_batch(batch)
-        except BaseException:
-            if batch._client is None:
-                self._bury_batch(batch)
-            raise
-
-    def _bury_batch(self, batch: VmPages) -> int:
-        with self.gate.lock:
-            self._batches.discard(batch)
-        return batch.drop_objects()
-
     def release_all(self) -> int:
         """Release every page that this client holds.
 
@@ -475,49 +377,10 @@ class VmClient(Handle):
         self.gate.check_usable()
         released = self._count()
         for batch in tuple(self._batches):
-            batch.release()
-        self.end_pages(list(self._pages))
+            with suppress(StaleHandle):  # another thread was quicker
+                batch.release()
+        self.end_pages(lambda: list(self._pages))
         return released
-
-    def n_dropped(self) -> int:
-        """Internal: held pages that nobody but this client knows of any more, not even by their chain."""
-        with self.gate.lock:
-            return self._count_dropped()
-
-    def _count_dropped(self) -> int:
-        known: set[int] = set()
-        kept: list[Any] = [*self._batches, *self._pages]
-        while kept:
-            claim = kept.pop()
-            if sys.getrefcount(claim) > _REFERENCES_OF_A_KEPT_PAGE + claim.n_chained():
-                known.add(id(claim))
-        chains = [page.chained() for page in self._pages if page.is_first()]
-        dropped = sum(len(chain) for chain in chains if known.isdisjoint(map(id, chain)))
-        return dropped + sum(batch.count() for batch in self._batches if id(batch) not in known)
-
-    def forget(self, gpa: int, length: int, keeper: object, obj: VmObject) -> None:
-        """Internal: a range is being unmapped; its holds keep their pages by references to the object instead.
-
-        Notes
-        -----
-        Source: ``vmc_space_unmap()``, vmm_vm.c 1028-1068 at 59d65d31, whose loop never ended (line 1048).
-        """
-        with self.gate.lock:
-            for page in tuple(self._pages):
-                if gpa <= page._gpa < gpa + length and page._object is None:
-                    obj.acquire(page)
-                    page.forget(keeper, obj)
-            for batch in tuple(self._batches):
-                batch.forget(gpa, length, keeper, obj)
-
-    def remember(self, keeper: object, obj: VmObject) -> None:
-        """Internal: the mapping is not being unmapped after all; undo ``forget``, or what was done of it."""
-        with self.gate.lock:
-            for page in tuple(self._pages):
-                if page.remember(keeper):
-                    obj.drop(page)
-            for batch in tuple(self._batches):
-                batch.remember(keeper, obj)
 
     # -- vCPU -------------------------------------------------------------------------------------------------------
 
@@ -535,9 +398,13 @@ class VmClient(Handle):
             The space is gone or being closed.
         Busy
             One is inside already.
+        Deadlock
+            It would have to wait for a call of this very thread.
 
         Notes
         -----
+        A thread that dies while inside is noticed, and counts as outside, unless Python's ``threading`` did not start it.
+
         Source: ``vmc_table_enter()``, vmm_vm.c 907-926 at 59d65d31, which reads the generation too early (line 920).
         """
         return self.gate.enter(self)
@@ -554,7 +421,7 @@ class VmClient(Handle):
         -----
         Source: ``vmc_table_exit()``, vmm_vm.c 933-946 at 59d65d31.
         """
-        self.gate.exit()
+        self.gate.exit(self)
 
     # -- callbacks, clones, the end ---------------------------------------------------------------------------------
 
@@ -627,10 +494,6 @@ class VmClient(Handle):
             if gate.is_occupied():
                 raise Busy("a vCPU is inside through this client; it must exit first")
             gate.exclusion.part(gate)
-
-    def _check_own(self) -> None:
-        if self.gate.state & State.FOREIGN:
-            raise StaleHandle(ONLY_LOOK)
 
 
 def _fault(gpa: int, prot: int, code: int) -> Fault:

@@ -11,7 +11,7 @@ from npt.memory.backing import Backing
 from npt.memory.objects import MmioObject, RamObject, VmObject
 from npt.memory.reservoir import Reservoir
 from npt.space.exclusion import Exclusion
-from npt.space.mappings import Mapping, Mappings
+from npt.space.mappings import Mappings
 from npt.table.tree import PageTable
 from npt.units import PAGE_SHIFT
 
@@ -42,11 +42,11 @@ class Core(Handle):
         self.exclusion = Exclusion(kick_timeout)
         self.tracking = False
         self.untold: set[int] = set()
-        self.reservoir: Reservoir | None = None
-        self.memory: U8Array = _NO_BYTES
-        self.words: U64Array = _NO_WORDS
-        self.base_pfn = self.n_frames = 0
-        self.view_frame: Callable[[int, bool], U8Array] = Backing(0).view
+        self.reservoir: Reservoir | None
+        self.memory: U8Array
+        self.words: U64Array
+        self.view_frame: Callable[[int, bool], U8Array]
+        self._let_go()
         self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
         if reservoir is not None:
             self._adopt(reservoir)
@@ -60,10 +60,6 @@ class Core(Handle):
         """Refuse a space that was destroyed."""
         if self.destroyed:
             raise StaleHandle("the space was destroyed")
-
-    def keeper(self, mapping: Mapping) -> object:
-        """What a mapping's reference to its object is entered under: equal mappings of two spaces are two."""
-        return self, id(mapping)
 
     def check_own(self) -> None:
         """Refuse a change to a space that was destroyed, or that is another process's."""
@@ -96,9 +92,26 @@ class Core(Handle):
             raise InvalidArgument(f"MMIO frames {first:#x} + {n_pages:#x} overlap the reservoir's RAM")
 
     def take_in(self, obj: VmObject) -> None:
-        """Adopt the reservoir of the first RAM that is mapped."""
+        """Adopt the reservoir of the first RAM that is mapped.
+
+        Raises
+        ------
+        KickTimeout
+            A vCPU that knows of no bytes did not leave.
+        """
         if self.reservoir is None and isinstance(obj, RamObject):
-            self._adopt(obj.reservoir)
+            try:
+                self._adopt(obj.reservoir)
+                self.exclusion.raise_epoch(generation=False)
+                self.exclusion.kick()
+            except BaseException:
+                self._let_go()
+                raise
+
+    def _let_go(self) -> None:
+        self.memory, self.words, self.base_pfn, self.n_frames = _NO_BYTES, _NO_WORDS, 0, 0
+        self.view_frame = Backing(0).view
+        self.reservoir = None
 
     def view(self, pfn: int, writable: bool) -> U8Array:
         """A page's bytes, as a new array that a reservoir can watch."""

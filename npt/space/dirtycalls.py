@@ -138,7 +138,7 @@ class DirtyCalls(Handle):
         core = self._core
         self._check_tracking()
         window = Window(gpa, length)
-        with core.exclusion.lock:
+        with core.exclusion.reading():
             self._check_tracking()
             return core.table.peek(window, _selection(window, select), core.format.masks.dirty)
 
@@ -230,7 +230,7 @@ class DirtyCalls(Handle):
         core, mark = self._core, self._core.format.masks.accessed
         if clear:
             return self._harvest(gpa, length, NO_SELECTION, mark)
-        with core.exclusion.lock:
+        with core.exclusion.reading():
             core.check_alive()
             return core.table.peek(Window(gpa, length), NO_SELECTION, mark)
 

@@ -23,6 +23,7 @@ class Ending:
     def __init__(self, core: Core, mapping: Mapping) -> None:
         self._core = core
         self._mapping = mapping
+        self._keeper = core.mappings.keeper(mapping)
         self._record = core.table.vacancy(mapping.gpa, mapping.length)
         self._raised = False  # epoch, and generation where something was resident
         self._told = False
@@ -40,19 +41,18 @@ class Ending:
             self._clear()
             self._go_on()
         except KickTimeout:
-            self._core.table.restore(self._record)
+            self._restore()
             raise
         except BaseException as error:
             if not self._record.taken:
                 self._undo()
                 raise
-            self._error = self._error or error
-            self._finish()
+            self._finish(error)
 
     def let_go(self) -> None:
         """Drop the mapping's reference to its object, if it is gone."""
         if not self._is_mapped():
-            self._mapping.obj.drop(self._core.keeper(self._mapping))
+            self._mapping.obj.drop(self._keeper)
 
     def report(self) -> None:
         """Raise the first error of a callback, or the interrupt that came meanwhile."""
@@ -65,23 +65,32 @@ class Ending:
     def _clear(self) -> None:
         core, mapping = self._core, self._mapping
         for gate in core.exclusion.gates:
-            gate.client.forget(mapping.gpa, mapping.length, core.keeper(mapping), mapping.obj)
+            gate.client.forget(mapping.gpa, mapping.length, self._keeper, mapping.obj)
         core.table.vacate(mapping.gpa, mapping.length, self._record)
 
     def _undo(self) -> None:
         core, mapping = self._core, self._mapping
         for gate in core.exclusion.gates:
-            gate.client.remember(core.keeper(mapping), mapping.obj)
+            gate.client.remember(self._keeper, mapping.obj)
 
     def _go_on(self) -> None:
         self._shoot_down()
         self._tell()
         self._free()
 
-    def _finish(self) -> None:
+    def _finish(self, interrupt: BaseException) -> None:
+        """Go on after an interrupt; if that cannot be, it is the interrupt that is raised."""
+        self._error = self._error or interrupt
         try:
             self._go_on()
-        except BaseException:
+        except BaseException as error:
+            self._restore()
+            raise interrupt from error
+
+    def _restore(self) -> None:
+        try:
+            self._core.table.restore(self._record)
+        except BaseException:  # an interrupt: what is done of it is not done again
             self._core.table.restore(self._record)
             raise
 

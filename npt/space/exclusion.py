@@ -13,7 +13,7 @@ after ON_CPU is published, both under the gate's lock, so a vCPU either is seen 
 comes back in the meantime has entered after it, and is not waited for again: a kick cannot starve. The *generation* is the
 public part of this: it tells a vCPU that its cached translations are stale.
 
-HOLD that an interrupt left behind does no harm: it makes a look-up queue for a lock that is free.
+HOLD that an interrupt left behind does no harm: it makes the next look-up queue for a lock that is free.
 
 Lock order: space, gate, reservoir. The thread that has the space lock may call back into the space to read it.
 
@@ -26,7 +26,7 @@ import os
 import threading
 import time
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from npt import _sync, kernels
 from npt.errors import Busy, Deadlock, KickTimeout, StaleHandle
@@ -35,6 +35,7 @@ from npt.space.gate import EPOCH_NOW, GATES, GENERATION_NOW, ONLY_LOOK, Gate, St
 __all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
 
 _IN_CALLBACK = "a callback may read the space and release pages, not change it or look pages up"
+_ON_CPU = "this thread is on CPU in the space and would wait for itself; call table_exit first"
 _PATIENCE = 0.05  # seconds between two looks at whether the thread of a vCPU is still alive
 _HOLD, _ORPHANED, _DESTROY, _FOREIGN = (int(state) for state in (State.HOLD, State.ORPHANED, State.DESTROY, State.FOREIGN))
 
@@ -101,10 +102,34 @@ class Exclusion:
             raise StaleHandle(ONLY_LOOK)
 
     def check_may_change(self) -> None:
-        """Refuse a change from a callback or in a forked child."""
+        """Refuse a change from a callback or in a forked child, or where waiting for the lock would be for ever."""
         self.check_own()
         if self.in_callback:
             raise Deadlock(_IN_CALLBACK)
+        self._check_may_queue()
+
+    def reading(self) -> Any:
+        """The space lock, for who only looks: a callback may, too."""
+        if not self.in_callback:
+            self._check_may_queue()
+        return self.lock
+
+    def _check_may_queue(self) -> None:
+        """Refuse to wait for the lock in a look-up of this thread, or on CPU while its owner waits for us to leave."""
+        self._check_no_look_up()
+        me = threading.current_thread()
+        own = [gate for gate in tuple(self.gates) if gate.thread is me]
+        while own and not self._is_free(_PATIENCE):
+            if any(gate.kicked for gate in own):
+                raise Deadlock(_ON_CPU)
+
+    def _is_free(self, seconds: float) -> bool:
+        """Whether nobody has the lock, now or within a time."""
+        try:
+            return bool(self.lock.acquire(timeout=seconds))
+        finally:
+            if self.lock._is_owned():  # whatever came behind the taking
+                self.lock.release()
 
     def check_may_kick(self) -> None:
         """Refuse a call that kicks before it waits for the space lock: whoever has that may be waiting for us."""
@@ -119,14 +144,15 @@ class Exclusion:
     def check_off_cpu(self) -> None:
         """Refuse a call that kicks, or ends the space, from a thread that is on CPU in it."""
         if self.is_on_cpu():
-            raise Deadlock("this thread is on CPU in the space and would wait for itself; call table_exit first")
+            raise Deadlock(_ON_CPU)
 
-    def check_may_wait(self) -> None:
-        """Refuse to wait for the space lock where that would be waiting for this very thread."""
+    def check_may_look(self) -> None:
+        """Refuse a look-up that HOLD keeps out where waiting for its end would be waiting for this very thread."""
         if self.in_callback:
             raise Deadlock(_IN_CALLBACK)
-        self.check_off_cpu()
         self._check_no_look_up()
+        if self.is_on_cpu() and not self._is_free(0):
+            raise Deadlock(_ON_CPU)
 
     def _check_no_look_up(self) -> None:
         if any(gate.is_ours() for gate in tuple(self.gates)):
@@ -146,7 +172,7 @@ class Exclusion:
         kernels.words.add(self.line, EPOCH_NOW, 1)
 
     def kick(self) -> None:
-        """Ask every vCPU that entered before this epoch to leave, and wait until all have.
+        """Ask every vCPU of other threads that entered before this epoch to leave, and wait until all have.
 
         Raises
         ------
@@ -154,7 +180,8 @@ class Exclusion:
             One did not, in time; it stays asked.
         """
         start, epoch = time.perf_counter_ns(), self.epoch
-        behind = [gate for gate in self.gates if gate.poke(epoch)]
+        me = threading.current_thread()
+        behind = [gate for gate in self.gates if gate.thread is not me and gate.poke(epoch)]
         if not behind:
             return
         self.kicks += len(behind)
@@ -205,9 +232,8 @@ class Exclusion:
     def part(self, gate: Gate) -> None:
         """Forget the gate of a client that is being destroyed; the space lock and the gate's are held by the caller."""
         faults, flushes = self._faults + gate.faults, self._flushes + gate.flushes
-        others = [one for one in self.gates if one is not gate]
-        gate.state, gate.callback, self.gates = gate.state | _DESTROY, None, others
-        self._faults, self._flushes = faults, flushes
+        state, others = gate.state | _DESTROY, [one for one in self.gates if one is not gate]
+        gate.state, gate.callback, self.gates, self._faults, self._flushes = state, None, others, faults, flushes
 
     def orphan_all(self) -> None:
         """Tell every client that the space is gone; the space lock is held by the caller.

@@ -139,7 +139,7 @@ class Gate:
             It would wait for its own thread.
         """
         self.refuse()
-        self.exclusion.check_may_wait()
+        self.exclusion.check_may_look()
         return self.exclusion.lock
 
     def look(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -172,7 +172,7 @@ class Gate:
                     return self._enter(occupant)
                 if self.exclusion.closing:
                     raise Orphaned("the space of this client is being closed")
-            self.exclusion.check_may_wait()
+            self.exclusion.check_may_look()
             with self.exclusion.lock:
                 pass  # somebody was destroying the space or switching its tracking, and has done so or failed
 
@@ -206,11 +206,11 @@ class Gate:
             if self.inside is occupant:
                 self._empty()
 
-    def exit(self) -> None:
-        """Whoever is on CPU is off CPU again, as the client's owner says."""
+    def exit(self, occupant: object) -> None:
+        """The same, refused if it is not inside."""
         with self.lock:
             self.check_usable()
-            if not kernels.words.load(self.line, ON_CPU):
+            if self.inside is not occupant:
                 raise InvalidArgument("table_exit without table_enter")
             self._empty()
 

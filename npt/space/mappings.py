@@ -1,6 +1,7 @@
 """Ordered, disjoint mappings, and the extents that kernels look them up by."""
 
 from bisect import bisect_right
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from npt.memory.objects import VmObject
 from npt.table.tree import NO_EXTENTS
 from npt.units import PAGE_SHIFT
 
-__all__ = ["Mapping", "Mappings"]
+__all__ = ["Keeper", "Mapping", "Mappings"]
 
 
 class Mapping(NamedTuple):
@@ -28,6 +29,26 @@ class Mapping(NamedTuple):
         return f"<Mapping {self.gpa:#x} + {self.length:#x} {self.prot.name}, {self.obj!r} + {self.offset:#x}>"
 
 
+Contents = tuple[tuple[Mapping, ...], U64Array]
+_GPA = attrgetter("gpa")
+
+
+class Keeper:
+    """What a mapping's references to its object are entered under: equal mappings are two."""
+
+    __slots__ = ("_mapping", "owner")
+
+    def __init__(self, owner: "Mappings", mapping: Mapping) -> None:
+        self.owner = owner
+        self._mapping = mapping  # kept, so that no later one can be taken for it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keeper) and other._mapping is self._mapping
+
+    def __hash__(self) -> int:
+        return id(self._mapping)
+
+
 class Mappings:
     """The mappings of a space, by address.
 
@@ -41,9 +62,12 @@ class Mappings:
 
     def __init__(self, format: PteFormat) -> None:
         self._format = format
-        self._gpas: tuple[int, ...] = ()
         self._mappings: tuple[Mapping, ...] = ()
         self.extents: U64Array = NO_EXTENTS
+
+    def keeper(self, mapping: Mapping) -> Keeper:
+        """What a mapping's references are entered under, whoever asks."""
+        return Keeper(self, mapping)
 
     def __len__(self) -> int:
         return len(self._mappings)
@@ -60,7 +84,7 @@ class Mappings:
         Overlap
             Some of it is mapped.
         """
-        after = bisect_right(self._gpas, gpa)
+        after = self._after(gpa)
         for mapping in self._mappings[max(after - 1, 0) : after + 1]:
             if mapping.gpa < gpa + length and gpa < mapping.gpa + mapping.length:
                 raise Overlap(f"{gpa:#x} + {length:#x} overlaps the mapping {mapping.gpa:#x} + {mapping.length:#x}")
@@ -73,14 +97,15 @@ class Mappings:
         NoSuchMapping
             There is none.
         """
-        at = bisect_right(self._gpas, gpa) - 1
-        if at >= 0 and gpa + length <= self._mappings[at].gpa + self._mappings[at].length:
-            return self._mappings[at]
+        mappings = self._mappings  # one look: there may be no lock
+        at = bisect_right(mappings, gpa, key=_GPA) - 1
+        if at >= 0 and gpa + length <= mappings[at].gpa + mappings[at].length:
+            return mappings[at]
         raise NoSuchMapping(f"{gpa:#x} + {length:#x} is not inside one mapping")
 
     def covered_from(self, gpa: int) -> int:
         """First address, from ``gpa`` on, that no mapping covers."""
-        at = max(bisect_right(self._gpas, gpa) - 1, 0)
+        at = max(self._after(gpa) - 1, 0)
         for mapping in self._mappings[at:]:
             if mapping.gpa <= gpa < mapping.gpa + mapping.length:
                 gpa = mapping.gpa + mapping.length
@@ -96,30 +121,38 @@ class Mappings:
         NoSuchMapping
             There is none.
         """
-        at = bisect_right(self._gpas, gpa) - 1
-        if at >= 0 and (self._mappings[at].gpa, self._mappings[at].length) == (gpa, length):
-            return self._mappings[at]
+        mappings = self._mappings  # one look: there may be no lock
+        at = bisect_right(mappings, gpa, key=_GPA) - 1
+        if at >= 0 and (mappings[at].gpa, mappings[at].length) == (gpa, length):
+            return mappings[at]
         raise NoSuchMapping(f"{gpa:#x} + {length:#x} is not exactly one mapping")
 
     def insert(self, mapping: Mapping) -> None:
         """Add a mapping where there is a gap."""
+        self.adopt(self.with_one(mapping))
+
+    def with_one(self, mapping: Mapping) -> Contents:
+        """What there would be with one mapping more, where there is a gap."""
         rows = self._rows(mapping)
         at = int(np.searchsorted(self.extents[:, 0], rows[0, 0]))
         extents = np.concatenate((self.extents[:at], rows, self.extents[at:]))
-        place = bisect_right(self._gpas, mapping.gpa)
-        self._adopt((*self._mappings[:place], mapping, *self._mappings[place:]), extents)
+        place = self._after(mapping.gpa)
+        return (*self._mappings[:place], mapping, *self._mappings[place:]), extents
 
     def remove(self, mapping: Mapping) -> None:
         """Take a mapping out."""
         first = mapping.gpa >> PAGE_SHIFT
         end = first + (mapping.length >> PAGE_SHIFT)
         outside = (self.extents[:, 0] < np.uint64(first)) | (self.extents[:, 0] >= np.uint64(end))
-        self._adopt(tuple(one for one in self._mappings if one is not mapping), self.extents[outside])
+        self.adopt((tuple(one for one in self._mappings if one is not mapping), self.extents[outside]))
 
-    def _adopt(self, mappings: tuple[Mapping, ...], extents: U64Array) -> None:
+    def adopt(self, contents: Contents) -> None:
         """Change all at once: an interrupt comes before or after."""
-        gpas = tuple(mapping.gpa for mapping in mappings)
-        self._gpas, self._mappings, self.extents = gpas, mappings, extents
+        self._mappings, self.extents = contents
+
+    def _after(self, gpa: int) -> int:
+        """Place behind the last mapping that begins at an address or before it."""
+        return bisect_right(self._mappings, gpa, key=_GPA)
 
     def _rows(self, mapping: Mapping) -> U64Array:
         runs = mapping.obj.runs(mapping.offset, mapping.length)

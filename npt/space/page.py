@@ -156,9 +156,10 @@ class VmPage(Handle):
         return view
 
     def _forget_dead_views(self) -> None:
-        for known in tuple(self._views):
-            if known() is None:
-                self._views.remove(known)  # in place: another thread may be appending
+        with self._holder().gate.lock:  # one thread at a time, and no release meanwhile
+            for known in tuple(self._views):
+                if known() is None:
+                    self._views.remove(known)  # in place: another thread may be appending
 
     def living_views(self) -> list[U8Array]:
         """Internal: views that are still in somebody's hands."""
@@ -207,6 +208,7 @@ class VmPage(Handle):
         if page._holder() is not client:
             raise InvalidArgument("the page was held through another client")
         with client.gate.lock:
+            self._holder(), page._holder()  # still
             last: VmPage | None = page
             while last is not None:
                 if last is self:
@@ -224,6 +226,10 @@ class VmPage(Handle):
             pages.append(page)
             page = page._next
         return pages
+
+    def _chain_held(self) -> "list[VmPage]":
+        self._holder()
+        return self.chained()
 
     def is_first(self) -> bool:
         """Internal: whether no page is before it."""
@@ -281,7 +287,7 @@ class VmPage(Handle):
         -----
         Source: ``vmp_release_chain()``, vmm_vm.c 1405-1427 at 59d65d31.
         """
-        return self._holder().end_pages(self.chained()) > 0
+        return self._holder().end_pages(self._chain_held) > 0
 
     def __enter__(self) -> Self:
         self._holder()

@@ -1,5 +1,6 @@
 """``Vcpu``: accesses of a guest to its memory, through the real tables."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
@@ -142,11 +143,7 @@ class Vcpu(Handle):
         Sets A and D as the format does: EPT while tracking is on, nPT always.
         """
         accesses = check(self.client, gpas, write, execute, values, into)
-        try:
-            self._take_turn(accesses)
-            return self._serve(accesses)
-        finally:
-            self._end_turn(accesses)
+        return self._in_turn(accesses, self._serve)
 
     def step(
         self, gpas: Any, *, write: Any = False, execute: Any = False, values: Any = None, into: U64Array | None = None
@@ -169,18 +166,21 @@ class Vcpu(Handle):
             As for ``run``.
         """
         accesses = check(self.client, gpas, write, execute, values, into)
-        try:
-            self._take_turn(accesses)
-            return self._stay(accesses, 0)
-        finally:
-            self._end_turn(accesses)
+        return self._in_turn(accesses, self._stay)
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    def _take_turn(self, accesses: Accesses) -> None:
+    def _in_turn(self, accesses: Accesses, work: Callable[[Accesses], VcpuExit]) -> VcpuExit:
         """One run at a time, from its check to its end: also while it is out to have a fault served."""
-        if self._turn.setdefault("now", accesses) is not accesses:  # one step: no other thread comes in between
-            raise Busy(f"vCPU {self.cpu} is running already")
+        try:
+            if self._turn.setdefault("now", accesses) is not accesses:  # one step: no other thread comes in between
+                raise Busy(f"vCPU {self.cpu} is running already")
+            exit = work(accesses)
+            self._end_turn(accesses)
+        except BaseException:
+            self._end_turn(accesses)
+            raise
+        return exit
 
     def _end_turn(self, accesses: Accesses) -> None:
         if self._turn.get("now") is accesses:
@@ -204,7 +204,7 @@ class Vcpu(Handle):
                 if code:
                     return VcpuExit(ExitReason.FAULT, done, exit.gpa, FaultCode(code), exit.qualification)
 
-    def _stay(self, accesses: Accesses, start: int) -> VcpuExit:
+    def _stay(self, accesses: Accesses, start: int = 0) -> VcpuExit:
         """One stay in the tables. Whatever ends it, an interrupt too, the vCPU is out afterwards."""
         gate, outcome = self.client.gate, self._outcome
         try:
@@ -216,8 +216,10 @@ class Vcpu(Handle):
                 if outcome[_REASON] != _DONE or start == accesses.gpas.size:
                     break
             reason, all_of, any_of = int(outcome[_REASON]), int(outcome[_ALL_OF]), int(outcome[_ANY_OF])
-        finally:
             gate.leave(accesses)
+        except BaseException:
+            gate.leave(accesses)
+            raise
         if reason == _DONE:
             return VcpuExit(ExitReason.DONE, start)
         if reason == _KICKED:

@@ -247,10 +247,10 @@ class Vm(Handle):
         Deadlock, KickTimeout
             As for ``VmSpace.close``; it may be called again.
         """
+        if self._destroyed:
+            return
+        error = self._close_space()  # with no lock: a callback may ask for a vCPU or a segment
         with self._lock:
-            if self._destroyed:
-                return
-            error = self._close_space()
             self._destroyed = True
         for segment in self._segments:
             segment.close()

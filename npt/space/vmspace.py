@@ -152,7 +152,7 @@ class VmSpace(DirtyCalls):
     def mappings(self) -> tuple[Mapping, ...]:
         """All mappings, by address."""
         self._core.check_alive()
-        with self._core.exclusion.lock:
+        with self._core.exclusion.reading():
             return self._core.mappings.all()
 
     @property
@@ -192,6 +192,8 @@ class VmSpace(DirtyCalls):
             There is no memory for the tables.
         Deadlock
             In a callback.
+        KickTimeout
+            This would be the first RAM of a space that was made without a reservoir, and a vCPU did not leave.
 
         Notes
         -----
@@ -219,20 +221,23 @@ class VmSpace(DirtyCalls):
                 self._insert(Mapping(gpa, length, obj, offset, prot))
 
     def _insert(self, mapping: Mapping) -> None:
-        """Reference the object, build the tables and add the mapping; or nothing of it."""
-        core = self._core
+        """Reference the object, build the tables and add the mapping; or nothing of it.
+
+        Once there are tables, vCPUs can be in them: from there the way is forward, an interrupt comes behind.
+        """
+        core, keeper = self._core, self._core.mappings.keeper(mapping)
         record = core.table.vacancy(mapping.gpa, mapping.length)
+        contents = core.mappings.with_one(mapping)
         try:
-            mapping.obj.acquire(core.keeper(mapping))
-            core.table.build(mapping.gpa, mapping.length, record)
+            mapping.obj.acquire(keeper)
             core.take_in(mapping.obj)
-            core.mappings.insert(mapping)
+            core.table.build(mapping.gpa, mapping.length, record)
+            core.mappings.adopt(contents)
         except BaseException:
-            if mapping in core.mappings.all():  # there is no other like it: its range was free
-                core.mappings.remove(mapping)
             if record.counted:
-                core.table.release(core.table.vacate(mapping.gpa, mapping.length))
-            mapping.obj.drop(core.keeper(mapping))
+                core.mappings.adopt(contents)
+            else:
+                mapping.obj.drop(keeper)
             raise
 
     def _check_memory(self, gpa: int, length: int) -> None:
@@ -384,7 +389,7 @@ class VmSpace(DirtyCalls):
         core = self._core
         core.check_alive()
         addresses = as_gpas(integers)
-        with core.exclusion.lock:
+        with core.exclusion.reading():
             core.check_alive()
             return core.table.translate(addresses, core.size)
 
@@ -410,7 +415,7 @@ class VmSpace(DirtyCalls):
         core = self._core
         core.check_alive()
         gpa = page_down(as_address(gpa))
-        with core.exclusion.lock:
+        with core.exclusion.reading():
             core.check_alive()
             steps = core.table.walk(gpa) if gpa < core.size else ()
             return Walk(gpa, core.format, tuple(WalkStep(*step) for step in steps))
@@ -487,15 +492,10 @@ class VmSpace(DirtyCalls):
                 for mapping in mappings:
                     core.table.check_sound(mapping.gpa, mapping.length)
                 n_dropped = sum(gate.client.n_dropped() for gate in exclusion.gates)
-                self._empty_tables()
                 endings += (Ending(core, mapping) for mapping in mappings)
-                with exclusion.hold():
-                    for ending in endings:
-                        ending.run()
-                exclusion.orphan_all()
+                self._end(endings)
             _let_go(endings)
         except BaseException:
-            exclusion.dying = exclusion.closing = core.destroyed
             _let_go(endings)
             raise
         if n_dropped:
@@ -503,13 +503,20 @@ class VmSpace(DirtyCalls):
         for ending in endings:
             ending.report()
 
-    def _empty_tables(self) -> None:
-        """Turn newcomers away and get every vCPU out."""
+    def _end(self, endings: list[Ending]) -> None:
+        """Turn newcomers away, get every vCPU out, take the mappings down, orphan the clients."""
         exclusion = self._core.exclusion
-        exclusion.dying = exclusion.closing = True
-        with exclusion.hold():  # who came in without seeing that is now inside, at an epoch before the next
-            exclusion.raise_epoch(generation=False)
-            exclusion.kick()
+        try:
+            exclusion.dying = exclusion.closing = True
+            with exclusion.hold():  # who came in without seeing that is now inside, at an epoch before the next
+                exclusion.raise_epoch(generation=False)
+                exclusion.kick()
+                for ending in endings:
+                    ending.run()
+            exclusion.orphan_all()
+        except BaseException:
+            exclusion.dying = exclusion.closing = exclusion.destroyed
+            raise
 
     def __enter__(self) -> Self:
         self._core.check_alive()

@@ -204,8 +204,8 @@ def test_tlb__busy_before_anything_is_touched(space: VmSpace, client: VmClient) 
 
 
 @pytest.mark.skipif(jit.DISABLED, reason="plain Python takes memory for its numbers")
-def test_run__takes_no_memory_for_its_flags(client: VmClient) -> None:
-    """A flag for all, or bools as they are, cost no array of the size of the accesses."""
+def test_run__takes_a_byte_an_access_for_its_flags(client: VmClient) -> None:
+    """A flag for all costs nothing, bools are copied as they are: no array of larger elements is made of them."""
     vcpu, n = Vcpu(client), 1 << 16
     gpas, flags = np.zeros(n, np.uint64), np.zeros(n, np.bool_)
     vcpu.run(gpas)
@@ -214,4 +214,4 @@ def test_run__takes_no_memory_for_its_flags(client: VmClient) -> None:
         vcpu.run(gpas, write=write)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most < n // 4
+    assert most < n + n // 4

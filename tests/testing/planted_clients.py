@@ -80,7 +80,7 @@ def _dead_with(*, mappings: bool, dying: bool, orphans: bool) -> Plant:
     def plant(guest: Guest) -> None:
         guest.core.exclusion.destroyed, guest.core.exclusion.dying = True, dying
         if not mappings:
-            guest.core.mappings._mappings = guest.core.mappings._gpas = ()
+            guest.core.mappings._mappings = ()
         for gate in guest.core.exclusion.gates if orphans else ():
             gate.state |= State.ORPHANED
 

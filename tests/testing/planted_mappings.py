@@ -22,13 +22,9 @@ def _without_extent(guest: Guest) -> None:
     guest.core.mappings.extents = guest.core.mappings.extents[1:]
 
 
-def _swap_found(guest: Guest) -> None:
-    guest.core.mappings._gpas = guest.core.mappings._gpas[::-1]
-
-
 def _forget_mapping(guest: Guest) -> None:
     mapping = guest.core.mappings._mappings[0]
-    del mapping.obj._keepers[guest.core.keeper(mapping)]
+    del mapping.obj._keepers[guest.core.mappings.keeper(mapping)]
 
 
 def _keep(keeper: Callable[[Guest], object]) -> Plant:
@@ -77,7 +73,6 @@ PLANTS: dict[str, list[Plant]] = {
         first_mapping(offset=PAGE), first_mapping(offset=-PAGE), first_mapping(length=0x11 * PAGE),
         first_mapping(prot=Prot.WRITE), first_mapping(prot=Prot.NONE),
     ],
-    "mappings are found": [_swap_found],
     "extents are those of mappings": [
         *(_extents(0, column, 1) for column in (0, 1, 3)),
         _extents(0, 2, PAGE), _extents(0, 2, 1), _extents(0, 2, 1 << 2), _extents(2, 2, 1 << 3), _extents(0, 0, -1),
@@ -92,7 +87,7 @@ PLANTS: dict[str, list[Plant]] = {
     "unmapped holds keep their object": [_lose_reference, lose_batch_reference, lambda guest: guest.gone._keepers.clear()],
     "no reference is forgotten": [
         _keep(lambda guest: guest.first), _keep(lambda guest: (guest.batch, None)), _keep(lambda guest: guest.unmapped),
-        _keep(lambda guest: (guest.core, 0)), remap(lambda guest, all_of: [all_of[0]._replace(), *all_of[1:]]),
+        _keep(lambda guest: guest.core.mappings.keeper(guest.core.mappings.all()[0]._replace())), remap(lambda guest, all_of: [all_of[0]._replace(), *all_of[1:]]),
         lambda guest: guest.client._pages.discard(guest.unmapped),
         lambda guest: guest.other._batches.discard(guest.unmapped_batch),
     ],

@@ -54,7 +54,6 @@ def remap(change: Callable[[Guest, list[Mapping]], list[Mapping]]) -> Plant:
     def plant(guest: Guest) -> None:
         mappings = guest.core.mappings
         mappings._mappings = tuple(change(guest, list(mappings._mappings)))
-        mappings._gpas = tuple(mapping.gpa for mapping in mappings._mappings)
 
     return plant
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from npt.memory.objects import RamObject, VmObject
 from npt.space.gate import EPOCH_NOW, GATES, GENERATION_NOW
-from npt.space.mappings import Mapping
+from npt.space.mappings import Keeper, Mapping
 from npt.space.vmspace import VmSpace
 from npt.testing.inside.clients import GateInside, HoldsInside, holds_of, kept_by
 from npt.testing.inside.memory import MemoryInside, Run, frames_at
@@ -33,7 +33,6 @@ class Inside:
         line = core.exclusion.line
         self.generation, self.epoch = int(line[GENERATION_NOW]), int(line[EPOCH_NOW])
         self.mappings: tuple[Mapping, ...] = tuple(core.mappings._mappings)
-        self.starts = tuple(core.mappings._gpas)
 
     @cached_property
     def extents(self) -> list[tuple[int, int, int, int]]:
@@ -91,11 +90,11 @@ class Inside:
 
     def keeper_of(self, mapping: Mapping) -> object:
         """What a mapping's reference to its object is entered under."""
-        return self.core.keeper(mapping)
+        return self.core.mappings.keeper(mapping)
 
     def is_mapped(self, keeper: object, obj: VmObject) -> bool:
         """Whether what an object's references are entered under is a mapping of this space, or none of its mappings at all."""
-        ours = isinstance(keeper, tuple) and keeper[0] is self.core
+        ours = isinstance(keeper, Keeper) and keeper.owner is self.core.mappings
         return not ours or any(self.keeper_of(one) == keeper and one.obj is obj for one in self.mappings)
 
     def pfns_of(self, number: int, pages: IntArray) -> IntArray:

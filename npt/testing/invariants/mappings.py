@@ -42,12 +42,6 @@ def _fit_their_objects(inside: Inside) -> Iterator[str]:
             yield f"{mapping.gpa:#x} is mapped with protection {int(mapping.prot):#x}"
 
 
-@invariant("mappings are found", "The addresses that mappings are looked up by are theirs.", always=False)
-def _found(inside: Inside) -> Iterator[str]:
-    if inside.starts != tuple(mapping.gpa for mapping in inside.mappings):
-        yield f"looked up by {[hex(gpa) for gpa in inside.starts]}"
-
-
 @invariant(
     "extents are those of mappings",
     "What look-ups install from an extent is what its mapping says: pages, frames, protection, memory type.",
