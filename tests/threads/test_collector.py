@@ -8,11 +8,10 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,15 +19,14 @@ import pytest
 import npt
 from npt import NPT, Busy, Deadlock, NptError, Prot, PteFormat, StaleHandle
 from npt.testing import check
+from tests.threads.collecting import Garbage, Seen, collecting
 from tests.threads.crew import SECONDS, crew
 from tests.threads.guest import N_PAGES, OTHER, PAGE, Guest, guest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(npt.__file__).parents[1]
-_HOME = npt.__file__.removesuffix("__init__.py")
 _FAR, _SPARE = 0x3000_0000, 0x2000_0000
 _AT_ONCE = 2 * N_PAGES  # lines of a call at which something is released, in one go
-Act = Callable[[], object]
 Call = Callable[[Guest], object]
 
 
@@ -81,6 +79,17 @@ LOOKS: dict[str, Call] = {
     "holds": lambda g: (g.client.holds, repr(g.client), g.ram.refs),
 }
 
+# What a look may meet: it would have to wait for the space lock in the middle of a look-up, or nothing is tracked just now.
+MAY_BE: dict[str, set[type[BaseException]]] = {
+    "translate": {Deadlock},
+    "peek_dirty": {Deadlock, npt.TrackingDisabled},
+    "explain": {Deadlock},
+    "mappings": {Deadlock},
+    "counters": set(),
+    "usage": set(),
+    "holds": set(),
+}
+
 CHANGES: dict[str, Call] = {
     "track_dirty": lambda g: g.space.track_dirty(0, g.ram.length),
     "unmap": in_turn(lambda g: g.space.unmap(_SPARE, PAGE), lambda g: g.space.map(g.spare, _SPARE, PAGE, Prot.RW)),
@@ -93,51 +102,6 @@ CHANGES: dict[str, Call] = {
 }
 
 
-class Garbage:
-    """A ring that only the collector finds, with a finalizer."""
-
-    def __init__(self, act: Act, seen: list[BaseException | None]) -> None:
-        self.ring, self.act, self.seen = self, act, seen
-
-    def __del__(self) -> None:
-        try:
-            self.act()
-            self.seen.append(None)
-        except BaseException as error:
-            self.seen.append(error.with_traceback(None))  # which keeps frames, and what is in them
-
-
-@contextmanager
-def collecting(make: Callable[[], Act], first: int = 0, n: int = sys.maxsize) -> Iterator[list[BaseException | None]]:
-    """At each of some lines of the library the collector finds a ring, with something made for it; what finalizers met."""
-    seen: list[BaseException | None] = []
-    inside, line = False, 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal inside, line
-        if inside or not frame.f_code.co_filename.startswith(_HOME) or "kernels" in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            line += 1
-            if first < line <= first + n:
-                inside = True
-                Garbage(make(), seen)
-                gc.collect()
-                inside = False
-        return trace
-
-    gc.disable()
-    gc.freeze()  # what is old is not looked through each time
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield seen
-    finally:
-        sys.settrace(before)
-        gc.enable()
-        gc.unfreeze()
-
-
 @pytest.mark.parametrize("name", CALLS)
 def test_collector__finalizer_releases_a_page(form: PteFormat, name: str) -> None:
     """A held page may be released anywhere: it is released, and in the log."""
@@ -147,7 +111,7 @@ def test_collector__finalizer_releases_a_page(form: PteFormat, name: str) -> Non
             pages = [made.client.hold(n % N_PAGES * PAGE, Prot.RW) for n in range(_AT_ONCE)]
             with collecting(lambda pages=pages: pages.pop().release, first, _AT_ONCE) as seen:  # type: ignore[misc]
                 CALLS[name](made)
-            assert {type(error) for error in seen} <= {type(None)}
+            assert set(seen) <= {None}
             assert made.client.holds == len(pages)
             check(made.space)
             made.client.release_all()
@@ -167,7 +131,7 @@ def test_collector__finalizer_frees_an_object(form: PteFormat, name: str) -> Non
             objects = [made.reservoir.allocate(PAGE) for _ in range(_AT_ONCE)]
             with collecting(lambda objects=objects: objects.pop().release, first, _AT_ONCE) as seen:  # type: ignore[misc]
                 CALLS[name](made)
-            assert {type(error) for error in seen} <= {type(None)}
+            assert set(seen) <= {None}
             for obj in objects:
                 obj.release()
             assert made.reservoir.usage.allocated == in_use
@@ -179,12 +143,13 @@ def test_collector__finalizer_frees_an_object(form: PteFormat, name: str) -> Non
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", CALLS)
 def test_collector__finalizer_looks(name: str, look: str) -> None:
-    """Looking works anywhere, and waits for nothing."""
+    """Looking waits for nothing: what needs the space lock is refused in the middle of a look-up, all else works anywhere."""
     with guest(NPT) as made:
         with collecting(lambda: lambda: LOOKS[look](made)) as seen:
             CALLS[name](made)
-        off = {npt.TrackingDisabled} if (name, look) == ("set_tracking", "peek_dirty") else set()
-        assert {type(error) for error in seen} == {type(None)} | off
+        assert set(seen) - MAY_BE[look] == {None}
+        if name == "set_tracking":
+            assert Deadlock not in seen  # it is in the middle of no look-up
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -197,8 +162,8 @@ def test_collector__finalizer_changes(name: str, change: str) -> None:
         with collecting(lambda: lambda: CHANGES[change](made)) as seen, suppress(NptError):
             CALLS[name](made)  # what a finalizer did may be in its way: a mapping that is gone, tracking that is off
         assert seen
-        unexpected = {type(error) for error in seen} - {type(None), *EXPECTED.get(change, ()), Deadlock}
-        assert not unexpected, [error for error in seen if type(error) in unexpected][:1]
+        unexpected = set(seen) - {None, *EXPECTED.get(change, ()), Deadlock}
+        assert not unexpected
         check(made.space)
 
 
@@ -220,13 +185,13 @@ def test_collector__a_change_in_a_critical_section_is_refused(name: str, change:
         made.space.map(made.spare, _SPARE, PAGE, Prot.RW)
         with collecting(lambda: lambda: CHANGES[change](made)) as seen, suppress(NptError):
             CALLS[name](made)
-        assert Deadlock in {type(error) for error in seen}
+        assert Deadlock in set(seen)
 
 
 SAME_OBJECT = """
 import faulthandler
 from npt import PAGE_SIZE, Reservoir
-from tests.threads.test_collector import collecting
+from tests.threads.collecting import collecting
 
 faulthandler.dump_traceback_later(5, exit=True)
 with Reservoir(1 << 20) as reservoir, reservoir.allocate(PAGE_SIZE) as ram:
@@ -242,7 +207,7 @@ with Reservoir(1 << 20) as reservoir, reservoir.allocate(PAGE_SIZE) as ram:
 
 
 @pytest.mark.xfail(
-    reason="an object's lock is not reentrant: a finalizer that changes the same object waits for its own thread"
+    reason="a finalizer's release in the middle of another of the same object is lost: the count is read and then stored"
 )
 def test_collector__finalizer_releases_the_same_object() -> None:
     """A reference to an object may go while another reference to the same one is going."""
@@ -263,7 +228,7 @@ def test_collector__beside_another_thread(form: PteFormat) -> None:
                 rings.busy = True
                 for n in range(300):
                     page = client.hold(n % N_PAGES * PAGE, Prot.RW)
-                    seen: list[BaseException | None] = []
+                    seen: Seen = []
                     Garbage(page.release, seen)
                     Garbage(lambda: made.space.peek_dirty(0, made.ram.length), seen)
                     del page

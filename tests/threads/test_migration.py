@@ -8,7 +8,7 @@ What each configuration proves:
 
 - TLB 0: marks are set and cleared without losing one; a vCPU that found D set has stored before the host copies. Without the
   shoot-down there is next to nothing to lose: between a look at an entry and the store lie at most 64 accesses, a
-  microsecond. 1 page in 67 million writes was lost like that; so losing none proves little of the kick here.
+  microsecond. 1 page in 67 million writes was once lost like that; so losing none proves little of the kick here.
 - TLB 64: more pages than entries, so translations come and go. Without the shoot-down the 32 pages of the second half stay in
   it, dirty, while harvests clear their bits: 27 of 32 a stint were lost (a few share sets, and are walked again).
 - TLB 2048: all pages stay in it. Without the shoot-down every page is lost in nearly every stint: 1,537 of 1,537.
