@@ -142,7 +142,8 @@ class Holding(Handle):
                 batch._holder()
                 self._mark(batch.written_leaves())
                 batch.let_go()
-            return self._bury_batch(batch)
+                self._batches.discard(batch)
+            return batch.drop_objects()
         except BaseException:
             if batch._client is None:
                 self._bury_batch(batch)
@@ -180,12 +181,14 @@ class Holding(Handle):
         """
         with self.gate.lock:
             for page in tuple(self._pages):
-                if gpa <= page._gpa < gpa + length and page._object is None:
+                if gpa <= page._gpa < gpa + length and page._object is None and page._client is not None:
                     obj.acquire(page)
                     page.forget(keeper, obj)
                     if page._client is None:  # a finalizer released it meanwhile
                         obj.drop(page)
             for batch in tuple(self._batches):
+                if batch._client is None:
+                    continue
                 batch.forget(gpa, length, keeper, obj)
                 if batch._client is None:
                     batch.drop_objects()

@@ -51,7 +51,7 @@ _OTHERS = (
         "a vCPU that had not seen the flag enters at the new epoch, and close does not kick it",
         "close_against_enter-ept",
         "a vCPU is on CPU",
-        python=((VmSpace, "_empty_tables", "with exclusion.hold():", "if True:"),),
+        python=((VmSpace, "_end", "with exclusion.hold():", "if True:"),),
     ),
     Fault(
         "freed before the kick",
@@ -133,7 +133,7 @@ _OTHERS = (
                 Ending,
                 "_shoot_down",
                 "core.exclusion.kick()",
-                "self._mapping.obj.drop(core.keeper(self._mapping)); core.exclusion.kick()",
+                "self._mapping.obj.drop(core.mappings.keeper(self._mapping)); core.exclusion.kick()",
             ),
         ),
     ),
