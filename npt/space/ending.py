@@ -60,7 +60,7 @@ class Ending:
             raise self._error
 
     def _is_mapped(self) -> bool:
-        return any(mapping is self._mapping for mapping in self._core.mappings.all())
+        return id(self._mapping) in [id(mapping) for mapping in self._core.mappings.all()]
 
     def _clear(self) -> None:
         core, mapping = self._core, self._mapping

@@ -67,7 +67,7 @@ class Guest:
         assert not exclusion.lock._is_owned()
         assert not any(gate.lock._is_owned() for gate in exclusion.gates)
         assert not self.reservoir._lock._is_owned()
-        assert not any(obj._lock.locked() for obj in (self.ram, self.other, self.spare))
+        assert not any(obj._lock._is_owned() for obj in (self.ram, self.other, self.spare))
         for gate in exclusion.gates:
             self._look_up(gate.client)
         check(self.space)

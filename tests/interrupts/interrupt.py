@@ -1,8 +1,8 @@
 """A ``KeyboardInterrupt`` at a chosen place of a call.
 
-Python delivers a signal between two instructions: here when a line begins, and when a built-in has returned, in whatever
-file the call comes through. The end of a ``with`` block and the word ``try`` are no such places, though a trace function is
-told of a line there: before the call of ``__exit__`` Python does not look for signals, and ``try`` does nothing.
+Python delivers a signal between two instructions: here when a function or a line begins, and when a built-in has returned,
+in whatever file the call comes through. The end of a ``with`` block and the word ``try`` are no such places, though a trace
+function is told of a line there: before the call of ``__exit__`` Python does not look for signals, and ``try`` does nothing.
 """
 
 import dis
@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["KINDS", "interrupted"]
 
-KINDS = ("line", "c_return")
+KINDS = ("call", "line", "c_return")
 
 
 class _Interrupt:
@@ -28,7 +28,7 @@ class _Interrupt:
         code = frame.f_code
         if code.co_filename == __file__:
             return None
-        if event == self.kind and frame.f_lasti not in _quiet(code):
+        if event == self.kind and (event == "call" or frame.f_lasti not in _quiet(code)):
             self.left -= 1
             if self.left == 0:
                 _stop()

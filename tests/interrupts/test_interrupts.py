@@ -4,8 +4,10 @@ Each call is interrupted at its first line, then at its second, and so on until 
 built-in that it calls.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 
 import pytest
 
@@ -55,11 +57,11 @@ def guest(form: PteFormat) -> Iterator[Guest]:
     made.close()
 
 
-@pytest.fixture(params=[EPT, NPT], ids=["ept", "npt"])
-def form(request: pytest.FixtureRequest) -> PteFormat:
-    """Each entry format in turn."""
-    assert isinstance(request.param, PteFormat)
-    return request.param
+# The format is no matter to an interrupt: each kind of place is gone through with one, with both in the long form.
+FORMATS = {"ept": EPT, "npt": NPT}
+ONE_EACH = [("call", "npt"), ("line", "ept"), ("c_return", "npt")]
+BOTH = list(product(KINDS, FORMATS))
+places = pytest.mark.parametrize(("kind", "form"), BOTH if os.environ.get("NPT_LONG") else ONE_EACH)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,11 +88,11 @@ def every_place(form: PteFormat, kind: str, work: Call) -> Iterator[tuple[Guest,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@places
 @pytest.mark.parametrize("name", CALLS)
-def test_interrupt__leaves_a_space_whole(name: str, kind: str, form: PteFormat) -> None:
+def test_interrupt__leaves_a_space_whole(name: str, kind: str, form: str) -> None:
     """Invariants hold, no lock is held, the same call and the others work, every page written is in the log."""
-    for made, _ in every_place(form, kind, CALLS[name]):
+    for made, _ in every_place(FORMATS[form], kind, CALLS[name]):
         with suppress(InvalidArgument, StaleHandle):
             made.idle.table_exit()  # the interrupt came while it was inside
         made.check()
@@ -112,20 +114,20 @@ def again(made: Guest, work: Call) -> None:
         assert type(error).__name__ in ("NoSuchMapping", "Overlap", "Busy")  # noqa: PT017
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@places
 @pytest.mark.parametrize("name", ["track_dirty", "reset_dirty"])
-def test_interrupt__puts_harvested_bits_back(name: str, kind: str, form: PteFormat) -> None:
+def test_interrupt__puts_harvested_bits_back(name: str, kind: str, form: str) -> None:
     """What an interrupted harvest had cleared is in the next one."""
-    for made, happened in every_place(form, kind, CALLS[name]):
+    for made, happened in every_place(FORMATS[form], kind, CALLS[name]):
         made.check_log(made.written | made.held() if happened else set())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_interrupt__destroy_of_a_space(kind: str, form: PteFormat) -> None:
+@places
+def test_interrupt__destroy_of_a_space(kind: str, form: str) -> None:
     """A space whose destroy was interrupted can be used, or is gone for all its clients."""
     n, happened = 1, True
     while happened:
-        space = VmSpace(SIZE, format=form)
+        space = VmSpace(SIZE, format=FORMATS[form])
         clients = [space.client(), space.client()]
         outcome = interrupted(space.destroy, kind, n)
         assert outcome is not False
