@@ -2,9 +2,9 @@
 
 Theory of operation
 -------------------
-An object is a row of host frames, cut into runs, and a dictionary of who keeps it: how many references the caller has, and
-how many each mapping, hold or segment has. A keeper is entered once and struck once, so whoever was interrupted can do
-either again. When nobody is left the object is dead for good, and its memory goes back.
+An object is a row of host frames, cut into runs, a list with one element for each reference of the caller, and a dictionary
+of who else keeps it: how many references each mapping, hold or segment has. A keeper is entered once and struck once, so
+whoever was interrupted can do either again. When nobody is left the object is dead for good, and its memory goes back.
 
 Guarantees: a dead object is never revived; its memory goes back once, outside the lock of the references.
 Relies on:  holds keeping their object for as long as they last.
@@ -35,8 +35,6 @@ __all__ = ["RAM_FRAMES_END", "MmioObject", "RamObject", "VmObject"]
 RAM_FRAMES_END = 1 << 33
 """Frames of RAM and MMIO are below this one; those of page tables begin there."""
 
-_CALLER = "the caller"
-
 
 class VmObject(ABC):
     """Something that can be mapped: consecutive bytes for the guest, runs of frames on the host.
@@ -57,7 +55,8 @@ class VmObject(ABC):
         ends = list(accumulate(span.n_pages for span in spans))
         self._starts = [0, *ends[:-1]]  # page of the object that each span begins with
         self._n_pages = ends[-1]
-        self._keepers: dict[object, int] = {_CALLER: 1}  # who keeps it, and by how many references; empty when dead
+        self._callers: list[None] = [None]  # one for each reference of the caller
+        self._keepers: dict[object, int] = {}  # who else keeps it, and by how many references
         self._lock = _sync.rlock("object")  # a finalizer may drop a reference in the middle of another change
         self._pid = os.getpid()
 
@@ -78,7 +77,7 @@ class VmObject(ABC):
     @property
     def refs(self) -> int:
         """References altogether, the caller's and those of mappings and holds; 0 when it is dead."""
-        return sum(self._keepers.copy().values())
+        return len(self._callers) + sum(self._keepers.copy().values())
 
     def pfn_at(self, offset: SupportsIndex) -> int:
         """Host frame of the page that a byte is in.
@@ -134,7 +133,7 @@ class VmObject(ABC):
         StaleHandle
             The object is dead.
         """
-        self._change(_CALLER, 1)
+        self._change(self._callers.append, None)
 
     def release(self) -> None:
         """Give up one of the caller's references; the last of all lets the object's memory go.
@@ -144,15 +143,17 @@ class VmObject(ABC):
         StaleHandle
             The caller has none left; mappings and holds may still have theirs.
         """
-        self._change(_CALLER, -1)
+        self._change(self._callers.pop)
 
     def acquire(self, keeper: object, n: int = 1) -> None:
         """Internal: let a mapping or a hold keep the object, counted as ``n`` references; nothing if it does already."""
-        self._change(keeper, n)
+        self._change(self._keepers.__setitem__, keeper, n)
 
     def drop(self, keeper: object) -> None:
         """Internal: the keeper does so no more; nothing if it does not. Holds no lock while the memory goes."""
-        self._change(keeper, 0)
+        self._check_own()
+        with suppress(StaleHandle):  # dead: somebody else was quicker
+            self._change(self._keepers.pop, keeper, None)
 
     def __enter__(self) -> Self:
         self._alive()
@@ -166,43 +167,39 @@ class VmObject(ABC):
         raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: it is memory of this process")
 
     def _alive(self) -> None:
-        if not self._keepers:
+        if self._is_dead():
             raise StaleHandle("the object was released; its last reference is gone")
 
-    def _change(self, keeper: object, n: int) -> None:
-        """Change the caller's references by ``n``; set another keeper's, 0 striking it out."""
+    def _check_own(self) -> None:
         if os.getpid() != self._pid:
             raise StaleHandle("the object belongs to the process that made it; a forked child may only look")
+
+    def _is_dead(self) -> bool:
+        return not (self._callers or self._keepers)
+
+    def _change(self, change: Callable[..., object], *arguments: object) -> None:
+        """Make one change, which is one built-in: a finalizer may come in between two, and make changes of its own."""
+        self._check_own()
         try:
             with self._lock:
-                if n or keeper in self._keepers:  # somebody else may have struck it out meanwhile
-                    self._enter(keeper, self._counted(n) if keeper is _CALLER else n)
+                self._alive()
+                self._make(change, arguments)
         finally:
-            if not self._keepers:
+            if self._is_dead():
                 self._settle()
 
-    def _counted(self, n: int) -> int:
-        """The caller's references with ``n`` more."""
-        self._alive()
-        count = self._keepers.get(_CALLER, 0) + n
-        if count < 0:
-            raise StaleHandle("the caller has no reference left to release; mappings or holds keep the object")
-        return count
-
-    def _enter(self, keeper: object, count: int) -> None:
-        self._alive()
+    def _make(self, change: Callable[..., object], arguments: tuple[object, ...]) -> None:
         try:
-            if count:
-                self._keepers[keeper] = count
-            else:
-                self._keepers.pop(keeper, None)
-                self._leave_if_dead()
+            change(*arguments)
+            self._leave_if_dead()
+        except IndexError:
+            raise StaleHandle("the caller has no reference left to release; mappings or holds keep the object") from None
         except BaseException:  # an interrupt behind the last reference
             self._leave_if_dead()
             raise
 
     def _leave_if_dead(self) -> None:
-        if not self._keepers:
+        if self._is_dead():
             self._leave()  # once more does no harm
 
     @abstractmethod
@@ -250,7 +247,7 @@ class RamObject(VmObject):
         self._reservoir.settle()
 
     def __repr__(self) -> str:
-        if not self._keepers:
+        if self._is_dead():
             return "<RamObject, released>"
         kind = "transient, " if self._parting.transient else ""
         size = format_size(self._n_pages << PAGE_SHIFT)
@@ -294,7 +291,7 @@ class MmioObject(VmObject):
         """Nothing of ours to give back."""
 
     def __repr__(self) -> str:
-        if not self._keepers:
+        if self._is_dead():
             return "<MmioObject, released>"
         size = format_size(self._n_pages << PAGE_SHIFT)
         return f"<MmioObject of {size} at {self._spans[0].pfn << PAGE_SHIFT:#x}, refs: {self.refs}>"

@@ -38,6 +38,12 @@ def _lose_reference(guest: Guest) -> None:
     del guest.gone._keepers[guest.unmapped]
 
 
+def _stranger(guest: Guest) -> object:
+    """What a mapping equal to the first, but not it, is entered under."""
+    mappings = guest.core.mappings
+    return mappings.keeper(mappings.all()[0]._replace())
+
+
 def _set_spans(obj: Callable[[Guest], VmObject], first: Callable[[Guest], int]) -> Plant:
     def plant(guest: Guest) -> None:
         victim = obj(guest)
@@ -87,7 +93,7 @@ PLANTS: dict[str, list[Plant]] = {
     "unmapped holds keep their object": [_lose_reference, lose_batch_reference, lambda guest: guest.gone._keepers.clear()],
     "no reference is forgotten": [
         _keep(lambda guest: guest.first), _keep(lambda guest: (guest.batch, None)), _keep(lambda guest: guest.unmapped),
-        _keep(lambda guest: guest.core.mappings.keeper(guest.core.mappings.all()[0]._replace())), remap(lambda guest, all_of: [all_of[0]._replace(), *all_of[1:]]),
+        _keep(_stranger), remap(lambda guest, all_of: [all_of[0]._replace(), *all_of[1:]]),
         lambda guest: guest.client._pages.discard(guest.unmapped),
         lambda guest: guest.other._batches.discard(guest.unmapped_batch),
     ],

@@ -1,9 +1,5 @@
-"""Every test here runs threads: a watchdog prints all their stacks and ends the process if one hangs.
+"""Every test here runs threads. ``NPT_LONG=1`` makes ten times the work of it."""
 
-``NPT_LONG=1`` makes ten times the work of it.
-"""
-
-import faulthandler
 import os
 import sys
 import threading
@@ -12,30 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from npt import EPT, NPT, PteFormat
-from tests.threads.crew import SECONDS, processors
+from tests.threads.crew import processors
 
 _SWITCH = 1e-4  # seconds a thread keeps the interpreter: threads meet more often, in more places
-
-
-@pytest.fixture(scope="session")
-def real_stderr(pytestconfig: pytest.Config) -> Iterator[int]:
-    """The process's own standard error, not what pytest keeps until the test is over."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        yield 2
-        return
-    with capture.global_and_fixture_disabled():
-        number = os.dup(2)
-    yield number
-    os.close(number)
-
-
-@pytest.fixture(autouse=True)
-def watchdog(real_stderr: int) -> Iterator[None]:
-    """A test that hangs says where, in all threads, and takes the process with it."""
-    faulthandler.dump_traceback_later(SECONDS, exit=True, file=real_stderr)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)

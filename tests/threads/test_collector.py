@@ -206,9 +206,6 @@ with Reservoir(1 << 20) as reservoir, reservoir.allocate(PAGE_SIZE) as ram:
 """
 
 
-@pytest.mark.xfail(
-    reason="a finalizer's release in the middle of another of the same object is lost: the count is read and then stored"
-)
 def test_collector__finalizer_releases_the_same_object() -> None:
     """A reference to an object may go while another reference to the same one is going."""
     done = subprocess.run(
