@@ -133,8 +133,9 @@ class Exclusion:
 
     def check_may_kick(self) -> None:
         """Refuse a call that kicks before it waits for the space lock: whoever has that may be waiting for us."""
-        self.check_may_change()
+        self.check_own()
         self.check_off_cpu()
+        self.check_may_change()
 
     def is_on_cpu(self) -> bool:
         """Whether this thread is on CPU in the space."""

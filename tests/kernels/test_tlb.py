@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from npt import EPT, MemAttr, Prot, PteFormat
 from npt._types import U64Array
 from npt.kernels import tlb
-from tests.kernels.test_guest import (
+from tests.kernels.guests import (
     ABSENT,
     BASE,
     DENIED,
