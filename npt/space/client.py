@@ -154,20 +154,23 @@ class VmClient(Holding):
         Source: ``vmc_hold_ext()``, vmm_vm.c 1118-1156 at 59d65d31.
         """
         gate = self.gate
-        if type(gpa) is not int or gpa & _ODD or type(prot) is not Prot or not _HOLDABLE[prot] or defer_dirty is not False:
+        unusual = type(gpa) is not int or gpa & _ODD or type(prot) is not Prot or prot > _RWX or defer_dirty is not False
+        if unusual or not _HOLDABLE[prot]:
             as_int(gpa, "gpa"), as_int(prot, "prot")
             defer_dirty = as_flag(defer_dirty, "defer_dirty")
             gate.check_usable()
             gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
-        page = VmPage(self, gpa, prot, _WRITES[prot] and not defer_dirty)
+        address: int = gpa  # type: ignore[assignment]
+        wanted: Prot = prot  # type: ignore[assignment]
+        page = VmPage(self, address, wanted, _WRITES[wanted] and not defer_dirty)
         try:
             with gate.lock:
                 if not gate.state:
-                    self._take(page, gpa, prot)
+                    self._take(page, address, wanted)
                     return page
             with gate.turn(), gate.lock:
                 gate.go_in()
-                self._take(page, gpa, prot)
+                self._take(page, address, wanted)
                 return page
         except BaseException:
             self.abandon(page)

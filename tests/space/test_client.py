@@ -1,5 +1,7 @@
 """Look-ups of a client: one, many, bytes across pages."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -264,3 +266,17 @@ def test_repr__says_what_it_holds(client: VmClient) -> None:
     """A client can be looked at."""
     with client.hold(0, Prot.READ):
         assert "1 page" in repr(client)
+
+
+@pytest.mark.parametrize("prot", [Prot(8), Prot(2**70), Prot.EXEC, Prot.NONE, 8, -1])
+def test_hold__bad_protections(space: VmSpace, client: VmClient, prot: int) -> None:
+    """Members that Prot makes of any number are no protections, either."""
+    with pytest.raises(InvalidArgument):
+        client.hold(0, prot)
+
+
+@pytest.mark.parametrize("defer", [1, 0, None, "", []])
+def test_hold__bad_flags(space: VmSpace, client: VmClient, defer: Any) -> None:
+    """What is merely false or true is no bool."""
+    with pytest.raises(TypeError):
+        client.hold(0, Prot.RW, defer_dirty=defer)
