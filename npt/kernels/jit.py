@@ -20,6 +20,7 @@ Relies on:  the package's files do not change while they are being imported.
 """
 
 import functools
+import gc
 import hashlib
 import os
 import sys
@@ -44,6 +45,9 @@ DISABLED = bool(config.DISABLE_JIT)
 _ENTRY_POINT = "npt_entry_point"
 _FIRST_CALL = "_compile_for_args"  # of a dispatcher; there until the kernel is compiled
 _COMPILING = threading.Lock()
+_COUNTING = threading.RLock()  # over the two below
+_COMPILERS: list[threading.Thread] = []
+_collecting = False  # whether the collector was on before the first of them
 KERNELS: dict[str, tuple[Any, str]] = {}  # name -> (dispatcher, signature)
 
 
@@ -190,11 +194,28 @@ def _compile(dispatcher: Any, signature: str) -> Any:
     if _FIRST_CALL in vars(dispatcher):
         failures: list[BaseException] = []
         thread = threading.Thread(target=_compile_here, args=(dispatcher, signature, failures), name="npt compiles")
-        thread.start()
-        thread.join()
+        _wait_for(thread)
         for failure in failures:
             raise failure
     return vars(dispatcher)[_ENTRY_POINT]
+
+
+def _wait_for(thread: threading.Thread) -> None:
+    """Run a thread that compiles, without the collector: a finalizer that it ran there could want a lock that we have."""
+    global _collecting
+    with _COUNTING:
+        if not _COMPILERS:
+            _collecting = gc.isenabled()
+        gc.disable()
+        _COMPILERS.append(thread)
+    try:
+        thread.start()
+        thread.join()
+    finally:
+        with _COUNTING:
+            _COMPILERS.remove(thread)
+            if _collecting and not _COMPILERS:
+                gc.enable()
 
 
 def _compile_here(dispatcher: Any, signature: str, failures: list[BaseException]) -> None:
@@ -228,8 +249,11 @@ def inline(function: _Function) -> _Function:
 
 def _renew_lock() -> None:
     """In a forked child: another thread may have been compiling."""
-    global _COMPILING
-    _COMPILING = threading.Lock()
+    global _COMPILING, _COUNTING
+    _COMPILING, _COUNTING = threading.Lock(), threading.RLock()
+    if _COMPILERS and _collecting:
+        gc.enable()
+    _COMPILERS.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,5 +1,6 @@
 """One signature for each kernel, whoever calls it first and with whatever integers."""
 
+import gc
 import inspect
 import threading
 from pathlib import Path
@@ -121,3 +122,36 @@ def test_kernels__unknown_name() -> None:
     """A module that is not there is an AttributeError, as of any module."""
     with pytest.raises(AttributeError):
         kernels.nothing  # noqa: B018
+
+
+class Garbage:
+    """A ring that only the collector can break; it notes in which thread that happened."""
+
+    def __init__(self, threads: list[str]) -> None:
+        self.ring, self.threads = self, threads
+
+    def __del__(self) -> None:
+        self.threads.append(threading.current_thread().name)
+
+
+def test_compile__runs_no_finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a kernel may have a lock that a finalizer in the compiling thread would wait for."""
+
+    @jit.kernel("u8(u8)")
+    def one_more(x: np.uint64) -> np.uint64:
+        return x + np.uint64(1)
+
+    dispatcher, _ = jit.KERNELS.pop(f"{__name__}.one_more")
+    threads: list[str] = []
+    real = dispatcher.compile
+
+    def compile_with_garbage(signature: str) -> Any:
+        Garbage(threads)
+        assert [[] for _ in range(100_000)]  # the collector comes by, if it is on
+        return real(signature)
+
+    monkeypatch.setattr(dispatcher, "compile", compile_with_garbage)
+    assert dispatcher(1) == 2
+    gc.collect()
+    assert threads == [threading.current_thread().name]
+    assert gc.isenabled()
