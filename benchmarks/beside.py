@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.guest import Guest
 from benchmarks.options import FORMATS, parser, save
-from npt import PAGE_SIZE, Prot, PteFormat, Reservoir, Vcpu, VmSpace, format_size
+from npt import PAGE_SIZE, PteFormat, Vcpu, format_size
 
 _ACCESSES = 1 << 20  # of a run of the vCPU
 
@@ -28,19 +29,14 @@ def _pin(number: int) -> None:
 _CPUS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-class _Guest:
+class _Guest(Guest):
     """A populated guest without bytes, and a vCPU that writes into a share of it."""
 
     def __init__(self, format: PteFormat, size: int, share: float, seed: int) -> None:
-        self.size = size
-        self.space = VmSpace(size, format=format, track_dirty=True, reservoir=Reservoir(size, backed=False))
-        reservoir = self.space._core.reservoir
-        assert reservoir is not None
-        self.space.map(reservoir.allocate(size), 0, size, Prot.RW)
-        self.space.populate(0, size)
-        n_pages = max(int(size // PAGE_SIZE * share), 1)
+        super().__init__(format, size)
+        n_pages = max(int(self.n_pages * share), 1)
         self.gpas = np.random.default_rng(seed).integers(0, n_pages, _ACCESSES, dtype=np.uint64) * np.uint64(PAGE_SIZE)
-        self.into = np.zeros(size // PAGE_SIZE // 8, np.uint8)
+        self.into = np.zeros(self.n_pages // 8, np.uint8)
 
     def harvest(self) -> tuple[float, int]:
         """Seconds of a harvest, and how many pages it found."""

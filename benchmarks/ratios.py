@@ -4,43 +4,29 @@ Both sides work on the same kind of tables and must give the same entries and bi
 """
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from benchmarks import baseline
+from benchmarks.guest import Guest
 from benchmarks.options import FORMATS, parser, save
-from npt import PAGE_SIZE, Prot, PteFormat, Reservoir, VmSpace, format_size
+from npt import Prot, PteFormat, format_size
 
 _VALUE = 0x5A5A5A5A5A5A5A5A
 _NAMES = ("populate", "harvest clean", "harvest 1 %", "harvest 10 %", "unmap")
 
 
-class _Pair:
+class _Pair(Guest):
     """One guest, worked on by npt's calls and by the baseline in turn."""
 
     def __init__(self, format: PteFormat, size: int, seed: int) -> None:
-        self.size, self.n_pages = size, size // PAGE_SIZE
-        self.reservoir = Reservoir(size, backed=False)
-        self.ram = self.reservoir.allocate(size)
-        self.space = VmSpace(size, format=format, reservoir=self.reservoir, track_dirty=True)
-        self.space.map(self.ram, 0, size, Prot.RWX)
-        self.space.populate(0, size)
-        self.levels = self.space._core.table.levels
+        super().__init__(format, size)
         self.entry = self.space.pte(0)
         self.dirty = int(format.masks.dirty)
         self.words = np.full(self.n_pages, _VALUE, np.uint64)
         random = np.random.default_rng(seed)
         self.some = {share: np.packbits(random.random(self.n_pages) < share, bitorder="little") for share in (0.0, 0.01, 0.1)}
-        self.seconds: dict[str, dict[str, list[float]]] = {}
-
-    def time(self, name: str, side: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = work()
-        self.seconds.setdefault(name, {}).setdefault(side, []).append(time.perf_counter() - start)
-        return result
 
     def leaves(self) -> Any:
         return self.space.table.entries(1)[: self.n_pages]
@@ -48,37 +34,32 @@ class _Pair:
     def round(self) -> None:
         space, size, n = self.space, self.size, self.n_pages
         self.words.sum()
-        self.time("limit", "read", self.words.sum)
-        self.time("limit", "fill", lambda: self.words.fill(_VALUE))
+        self.time(("limit", "read"), self.words.sum)
+        self.time(("limit", "fill"), lambda: self.words.fill(_VALUE))
 
         space.unmap(0, size)
         space.map(self.ram, 0, size, Prot.RWX)
-        ours = self.time("populate", "npt", lambda: space.populate(0, size)), self.leaves().copy()
+        ours = self.time(("populate", "npt"), lambda: space.populate(0, size)), self.leaves().copy()
         baseline.unmap(self.levels, 0, n)
-        theirs = self.time("populate", "baseline", lambda: baseline.populate(self.levels, 0, n, self.entry)), self.leaves()
+        theirs = self.time(("populate", "baseline"), lambda: baseline.populate(self.levels, 0, n, self.entry)), self.leaves()
         _same("populate", ours, theirs)
 
         for share, name in ((0.0, _NAMES[1]), (0.01, _NAMES[2]), (0.1, _NAMES[3])):
             space.set_dirty(0, size, select=self.some[share])
-            got = self.time(name, "npt", lambda: space.track_dirty(0, size))
+            got = self.time((name, "npt"), lambda: space.track_dirty(0, size))
             left = self.leaves().copy()
             space.set_dirty(0, size, select=self.some[share])
             bitmap = np.zeros((n + 7) // 8, np.uint8)
-            self.time(name, "baseline", lambda b=bitmap: baseline.harvest(self.levels, 0, n, self.dirty, b))
+            self.time((name, "baseline"), lambda b=bitmap: baseline.harvest(self.levels, 0, n, self.dirty, b))
             _same(name, (got, left), (bitmap, self.leaves()))
 
-        removed = self.time("unmap", "baseline", lambda: baseline.unmap(self.levels, 0, n))
+        removed = self.time(("unmap", "baseline"), lambda: baseline.unmap(self.levels, 0, n))
         baseline.populate(self.levels, 0, n, self.entry)
-        self.time("unmap", "npt", lambda: space.unmap(0, size))
+        self.time(("unmap", "npt"), lambda: space.unmap(0, size))
         if removed != n or self.leaves().any():
             raise SystemExit("unmap: npt and the baseline differ")
         space.map(self.ram, 0, size, Prot.RWX)
         space.populate(0, size)
-
-    def close(self) -> None:
-        self.space.close()
-        self.ram.release()
-        self.reservoir.close()
 
 
 def _same(name: str, ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> None:
@@ -96,7 +77,7 @@ def measure(format: PteFormat, size: int, repeat: int, seed: int) -> list[dict[s
     rows = []
     for name in _NAMES:
         limit = "read" if name.startswith("harvest") else "fill"
-        ours, theirs = pair.seconds[name]["npt"], pair.seconds[name]["baseline"]
+        ours, theirs = pair.seconds[name, "npt"], pair.seconds[name, "baseline"]
         rows.append(
             {
                 "format": format.name,
@@ -107,7 +88,7 @@ def measure(format: PteFormat, size: int, repeat: int, seed: int) -> list[dict[s
                 "times_the_baseline": min(theirs) / min(ours),
                 "times_the_baseline_median": statistics.median(theirs) / statistics.median(ours),
                 "limit": limit,
-                "of_limit": min(pair.seconds["limit"][limit]) / min(ours),
+                "of_limit": min(pair.seconds["limit", limit]) / min(ours),
             }
         )
     pair.close()

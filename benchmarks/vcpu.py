@@ -8,14 +8,14 @@ visits* meet an entry whose D is clear; with the pattern ``once`` all do.
 
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from benchmarks import baseline
+from benchmarks.guest import Guest
 from benchmarks.options import FORMATS, parser, save
-from npt import PAGE_SIZE, ExitReason, Prot, PteFormat, Reservoir, Vcpu, VmSpace, format_size
+from npt import ExitReason, PteFormat, Vcpu, format_size
 from npt._types import U64Array
 from npt.units import PAGE_SHIFT
 
@@ -34,26 +34,13 @@ def addresses(pattern: str, n_pages: int, n: int, random: np.random.Generator) -
     return pages << np.uint64(PAGE_SHIFT)
 
 
-class _Guest:
+class _Guest(Guest):
     """One guest, all of it resident, and what times the work on it."""
 
     def __init__(self, format: PteFormat, size: int) -> None:
-        self.size, self.n_pages = size, size // PAGE_SIZE
-        self.reservoir = Reservoir(size, backed=False)
-        self.ram = self.reservoir.allocate(size)
-        self.space = VmSpace(size, format=format, reservoir=self.reservoir, track_dirty=True)
-        self.space.map(self.ram, 0, size, Prot.RWX)
-        self.space.populate(0, size)
-        self.levels = self.space._core.table.levels
+        super().__init__(format, size)
         self.client = self.space.client()
         self.present = int(format.masks.present)
-        self.seconds: dict[str, list[float]] = {}
-
-    def time(self, name: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = work()
-        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
-        return result
 
     def check(self, vcpu: Vcpu, gpas: U64Array, write: Any) -> None:
         """A run on clean tables marks what it writes, all of it and nothing else; the peers load the same entries."""
@@ -89,11 +76,6 @@ class _Guest:
         total = time.perf_counter() - start
         del vars(vcpu)["_access"]
         self.seconds.setdefault("python", []).append((total - inside[0]) / total)
-
-    def close(self) -> None:
-        self.space.close()
-        self.ram.release()
-        self.reservoir.close()
 
 
 def measure(guest: _Guest, gpas: U64Array, write: Any, tlb: int, repeat: int) -> dict[str, Any]:
