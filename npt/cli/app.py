@@ -108,7 +108,7 @@ def replay(history: str, pack: bool, format_name: str, json_file: Path | None, c
     """Run a real program's write history through the tables and check every window: xz, sqlite, sort, or an .npz file."""
     from npt.studies.replay import replay as run_replay
     from npt.studies.results import Results, provenance
-    from npt.studies.writers import History
+    from npt.studies.history import History
 
     loaded = History.load(history)
     with show.progress() as watch:

@@ -9,9 +9,39 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from npt.kernels import bitmap, dirty, frames, guest, jit, leaves, tables, tlb, walk, words
+    from npt.kernels import (
+        bitmap,
+        bits,
+        dirty,
+        frames,
+        guest,
+        jit,
+        leaves,
+        mechanisms,
+        runs,
+        tables,
+        tlb,
+        usage,
+        walk,
+        words,
+    )
 
-__all__ = ["bitmap", "dirty", "frames", "guest", "jit", "leaves", "tables", "tlb", "walk", "words"]
+__all__ = [
+    "bitmap",
+    "bits",
+    "dirty",
+    "frames",
+    "guest",
+    "jit",
+    "leaves",
+    "mechanisms",
+    "runs",
+    "tables",
+    "tlb",
+    "usage",
+    "walk",
+    "words",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

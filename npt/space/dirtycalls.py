@@ -21,6 +21,8 @@ from npt.units import PAGE_SHIFT, as_flag, as_int, as_into, as_range, as_select,
 
 __all__ = ["DirtyCalls"]
 
+_PRESENT = np.uint64(1)  # bit 0, in both formats
+
 
 class DirtyCalls(Handle):
     """The part of ``VmSpace`` that is about marks."""
@@ -234,6 +236,34 @@ class DirtyCalls(Handle):
             core.check_alive()
             return core.table.peek(Window(gpa, length), NO_SELECTION, mark)
 
+    def resident(self, gpa: SupportsIndex, length: SupportsIndex) -> U8Array:
+        """Read which pages of a range are resident; nothing changes.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(ceil(n_pages / 8),)``; bit k of byte j is page ``8 * j + k`` of the range.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace
+            As for ``track_dirty``.
+
+        See Also
+        --------
+        translate : where pages are.
+        """
+        gpa, length = self._check(gpa, length, changing=False)
+        core = self._core
+        with core.exclusion.reading():
+            core.check_alive()
+            return core.table.peek(Window(gpa, length), NO_SELECTION, _PRESENT)
+
     # -- how --------------------------------------------------------------------------------------------------------
 
     def _check(self, gpa: Any, length: Any, *, changing: bool, select: Any = None, into: Any = None) -> tuple[int, int]:
@@ -289,7 +319,7 @@ class DirtyCalls(Handle):
             raise
 
     def _put_back(self, window: Window, words: U64Array, mark: np.uint64) -> None:
-        self._core.table.mark(window, words, np.uint64(1), int(mark), mark)  # bit 0: present, in both formats
+        self._core.table.mark(window, words, _PRESENT, int(mark), mark)
         words.fill(0)
 
 

@@ -3,7 +3,7 @@
 from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.results import Results
 from npt.studies.throughput import Throughput, largest_guest, throughput
-from npt.studies.writers import HISTORIES, History
+from npt.studies.history import HISTORIES, History
 
 __all__ = [
     "HISTORIES",

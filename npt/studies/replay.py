@@ -15,7 +15,7 @@ from npt.formats.ept import EPT
 from npt.memory.reservoir import Reservoir
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
-from npt.studies.writers import History
+from npt.studies.history import History
 from npt.units import ENTRIES, PAGE_SHIFT, PAGE_SIZE, bitmap_bytes, format_size
 
 __all__ = ["Difference", "ReplayResult", "replay"]
