@@ -24,6 +24,8 @@ __all__ = [
     "PAGE_SIZE",
     "as_address",
     "as_aligned",
+    "as_bitmap",
+    "as_count",
     "as_flag",
     "as_gpas",
     "as_into",
@@ -152,6 +154,14 @@ def as_prot(value: SupportsIndex, *, any_of: int = 7) -> Prot:
     return _PROTS[prot]
 
 
+def as_count(value: SupportsIndex, name: str = "n_pages", *, least: int = 0, end: int = ADDRESS_END >> PAGE_SHIFT) -> int:
+    """A number of things, ``least`` to below ``end``; of pages unless told, as many as there are addresses for."""
+    count = as_int(value, name)
+    if not least <= count < end:
+        raise InvalidArgument(f"{name} {count:#x} is not from {least:#x} to below {end:#x}")
+    return count
+
+
 # -- arrays --------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +209,8 @@ def check_bitmap_type(bitmap: Any, name: str) -> None:
         raise TypeError(f"{name} must be of dtype uint8, not {bitmap.dtype}")
 
 
-def _as_bitmap(bitmap: Any, n_pages: int, name: str) -> U8Array:
+def as_bitmap(bitmap: Any, n_pages: int, name: str = "bitmap") -> U8Array:
+    """A bitmap with one bit a page, at least as long as ``n_pages``."""
     check_bitmap_type(bitmap, name)
     if bitmap.ndim != 1:
         raise InvalidArgument(f"{name} must be one-dimensional, not of shape {bitmap.shape}")
@@ -210,12 +221,12 @@ def _as_bitmap(bitmap: Any, n_pages: int, name: str) -> U8Array:
 
 def as_select(select: Any, n_pages: int) -> U8Array:
     """A bitmap that is read: one bit a page, at least as long as the range."""
-    return _as_bitmap(select, n_pages, "select")
+    return as_bitmap(select, n_pages, "select")
 
 
 def as_into(into: Any, n_pages: int, *engine: np.ndarray[Any, Any] | None) -> U8Array:
     """A bitmap that is written: contiguous, writable, and no part of the engine's own memory."""
-    bitmap = _as_bitmap(into, n_pages, "into")
+    bitmap = as_bitmap(into, n_pages, "into")
     if not bitmap.flags.c_contiguous:
         raise InvalidArgument("into must be contiguous, not strided")
     if not bitmap.flags.writeable:

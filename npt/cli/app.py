@@ -106,9 +106,9 @@ def bench(
 @click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the row.")
 def replay(history: str, pack: bool, format_name: str, json_file: Path | None, csv_file: Path | None) -> None:
     """Run a real program's write history through the tables and check every window: xz, sqlite, sort, or an .npz file."""
+    from npt.studies.history import History
     from npt.studies.replay import replay as run_replay
     from npt.studies.results import Results, provenance
-    from npt.studies.history import History
 
     loaded = History.load(history)
     with show.progress() as watch:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from npt.kernels import (
         bitmap,
-        bits,
         dirty,
         frames,
         guest,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bitmap",
-    "bits",
     "dirty",
     "frames",
     "guest",

@@ -36,6 +36,7 @@ __all__ = [
     "ctz",
     "fill64",
     "load_at",
+    "load_word",
     "mask64",
     "popcount",
     "prefetch",
@@ -121,6 +122,10 @@ if TYPE_CHECKING or DISABLED:
         """Store ``value + k * step`` in element ``first + k``, for 64 elements."""
         i = int(first)
         array[i : i + _GROUP] = value + np.arange(_GROUP, dtype=np.uint64) * step
+
+    def load_word(array: U8Array, at: np.uint64) -> np.uint64:
+        """Eight bytes as one word, the first of them lowest; ``at`` need not be a multiple of anything."""
+        return np.uint64(int.from_bytes(array[int(at) : int(at) + 8].tobytes(), "little"))
 
     def popcount(word: np.uint64) -> np.uint64:
         """How many bits are set."""
@@ -267,6 +272,17 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, first, value, step), build
+
+    @intrinsic
+    def load_word(typing_context, array, at):
+        good = isinstance(array, types.Array) and array.dtype == types.uint8 and array.layout == "C" and at == types.uint64
+        _require(good, "load_word: uint8 array, uint64 index")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments, last=7)
+            return builder.load(builder.bitcast(place, _I64.as_pointer()), align=1, typ=_I64)
+
+        return types.uint64(array, at), build
 
     @intrinsic
     def popcount(typing_context, word):
