@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from npt._files import write_whole
 from npt.errors import InvalidArgument
 
 __all__ = ["Results", "provenance"]
@@ -66,31 +67,6 @@ def _commit() -> str | None:
     return head.strip() + ("+" if changed.strip() else "")
 
 
-def _write(path: Path, text: str) -> None:
-    """All of a file, or nothing; into a pipe or device as it is."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8", newline=""
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.chmod(file.name, path.stat().st_mode if path.exists() else 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 @dataclass(frozen=True)
 class Results:
     """Rows of one experiment.
@@ -112,7 +88,7 @@ class Results:
     def save_json(self, path: str | os.PathLike[str]) -> None:
         """Save rows and meta; ``load_json`` reads them back."""
         text = json.dumps({"format": _FORMAT, "meta": dict(self.meta), "rows": [dict(row) for row in self.rows]}, indent=1)
-        _write(Path(path), text + "\n")
+        write_whole(Path(path), (text + "\n").encode())
 
     @classmethod
     def load_json(cls, path: str | os.PathLike[str]) -> "Results":
@@ -143,4 +119,4 @@ class Results:
         with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(lines)
             file.seek(0)
-            _write(Path(path), file.read())
+            write_whole(Path(path), file.read().encode())
