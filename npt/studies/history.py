@@ -1,7 +1,8 @@
 """Who writes: real programs' histories."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from npt._types import U64Array
 from npt.errors import InvalidArgument
+from npt.studies.window import Window, as_window
 
 __all__ = ["HISTORIES", "History"]
 
@@ -18,7 +20,7 @@ HISTORIES = ("sort", "sqlite", "xz")
 _PAGES_END = 1 << 35  # of the largest space
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class History:
     """Which pages a program touched, window by window.
 
@@ -106,6 +108,51 @@ class History:
     def n_windows(self) -> int:
         """How many windows there are."""
         return self.write_offsets.size - 1
+
+    @property
+    def n_pages(self) -> int:
+        """Pages of a guest that has them side by side, in the order of ``pages``."""
+        return self.pages.size
+
+    def __repr__(self) -> str:
+        return f"<History {self.name}, {self.n_pages} pages, {self.n_windows} windows>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.n_pages, self.n_windows, self.write_pages.size, self.read_pages.size))
+
+    def window(self, number: int) -> Window:
+        """Accesses of one window by its number, from 0: its reads, then its writes, in the order of the file (ours ascend).
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such window.
+        """
+        number = as_window(number, self.n_windows)
+        read, written = self.read(number), self.written(number)
+        pages = np.concatenate((read, written)).astype(np.uint64)
+        return Window(pages, np.arange(pages.size) >= read.size)
+
+    def windows(self) -> Iterator[Window]:
+        """All windows, one after the other; each is made when it is asked for."""
+        return map(self.window, range(self.n_windows))
+
+    def row(self) -> dict[str, object]:
+        """Parameters as plain values, for a result table; the columns are those of all writers."""
+        return {
+            "writer": self.name,
+            "pages": self.n_pages,
+            "windows": self.n_windows,
+            "accesses": None,
+            "write_share": None,
+            "seed": None,
+            "options": "",
+        }
 
     def written(self, window: int) -> NDArray[np.int64]:
         """Places in ``pages`` of those written in a window."""
