@@ -1,0 +1,416 @@
+"""``Tracking``: real vCPUs on real tables, watched by several mechanisms at once.
+
+Theory of operation
+-------------------
+One lock makes each run, with the look that every mechanism takes at it, one step: so all see the same accesses in the same
+order. The mechanism that touches entries is asked first, because it alone can fail, and then has changed nothing; the others
+keep books in memory of their own.
+
+Beside them stands the truth: for each page the number of the last access that wrote it. A page that is copied at a moment
+must be reported again exactly if it was written later.
+
+Guarantees: all mechanisms saw the same, or ``InvariantError`` says which differ and where.
+Relies on:  writes to the range come from these vCPUs through ``run``; nobody else harvests it or changes its mappings.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+
+from npt import _sync, kernels
+from npt._types import Handle, U8Array, U64Array
+from npt.dirty.mechanisms.base import Events, Mechanism
+from npt.errors import Busy, Deadlock, InvalidArgument, InvariantError, StaleHandle
+from npt.space.accesses import check
+from npt.space.vcpu import Vcpu, VcpuExit
+from npt.space.vmspace import VmSpace
+from npt.units import PAGE_SHIFT, as_int, as_integers, as_range, as_u64, check_inside
+
+__all__ = ["Account", "Tracking"]
+
+_MOMENTS_END = 1 << 62  # accesses; nobody will do as many
+
+
+class Account(NamedTuple):
+    """How well copies were served by what was reported after them.
+
+    Attributes
+    ----------
+    copied : int
+        Pages that were copied; a page that is copied twice in a round counts once, by its later copy.
+    false_dirty : int
+        Of these, reported again although nothing was written since their copy.
+    missed : int
+        Of these, written since their copy and not reported: lost.
+    """
+
+    copied: int = 0
+    false_dirty: int = 0
+    missed: int = 0
+
+
+class Tracking(Handle):
+    """Mechanisms that watch a range of a space while vCPUs run through here.
+
+    Parameters
+    ----------
+    space
+        Whose pages are watched.
+    gpa, length
+        Range in bytes, whole pages, inside the space.
+    mechanisms
+        New ones, of different names; they are started here.
+    vcpus
+        Of this space, at least one; ``run`` names them by their place.
+
+    Raises
+    ------
+    InvalidArgument, AddressOverflow, BeyondSpace
+        Unaligned, empty, reaching 2**64 or past the end; no mechanism or two of a name, no vCPU, the same twice, or one of
+        another space.
+    Busy
+        A mechanism was started before.
+    TrackingDisabled, KickTimeout, Deadlock
+        As for ``VmSpace.track_dirty``, where ``DirtyBits`` is among the mechanisms.
+
+    Notes
+    -----
+    Runs of several threads follow each other. What vCPUs write without ``run``, and others through holds, is seen by
+    ``DirtyBits`` only, and ends in an ``InvariantError``.
+    """
+
+    def __init__(
+        self, space: VmSpace, gpa: SupportsIndex, length: SupportsIndex, mechanisms: Iterable[Mechanism],
+        vcpus: Iterable[Vcpu],
+    ) -> None:  # fmt: skip
+        if not isinstance(space, VmSpace):
+            raise TypeError(f"space must be a VmSpace, not {type(space).__name__}")
+        as_int(gpa, "gpa"), as_int(length, "length")
+        self._mechanisms: tuple[Mechanism, ...] = _all_of(mechanisms, Mechanism, "mechanisms")
+        self._vcpus: tuple[Vcpu, ...] = _all_of(vcpus, Vcpu, "vcpus")
+        size = space.size
+        self._gpa, length = as_range(gpa, length)
+        self._check_choice(space)
+        check_inside(self._gpa, length, size)
+        self._n_pages = length >> PAGE_SHIFT
+        self._core = self._vcpus[0].client.core
+        self._lock = _sync.rlock("tracking")
+        self._inside, self._whole = False, True
+        self._order = sorted(self._mechanisms, key=lambda mechanism: not mechanism.touches_entries)
+        self._begin_truth()
+        self._start(space, length)
+
+    def __repr__(self) -> str:
+        names = ", ".join(mechanism.name for mechanism in self._mechanisms)
+        return f"<Tracking of {self._n_pages} pages, {len(self._vcpus)} vCPUs: {names}>"
+
+    def _check_choice(self, space: VmSpace) -> None:
+        if not self._mechanisms or not self._vcpus:
+            raise InvalidArgument("there must be a mechanism and a vCPU at least")
+        names = [mechanism.name for mechanism in self._mechanisms]
+        if len(set(names)) < len(names):
+            raise InvalidArgument(f"two mechanisms have the same name: {', '.join(names)}")
+        if sum(mechanism.touches_entries for mechanism in self._mechanisms) > 1:
+            raise InvalidArgument("one mechanism at most may touch the entries: they would clear each other's bits")
+        if len(set(map(id, self._vcpus))) < len(self._vcpus):
+            raise InvalidArgument("a vCPU is named twice")
+        if any(vcpu.client.core.table is not space.table for vcpu in self._vcpus):
+            raise InvalidArgument("a vCPU is of another space")
+        for mechanism in self._mechanisms:
+            if mechanism.n_pages:
+                raise Busy(f"{mechanism.name} watches a range already; make another one")
+
+    def _start(self, space: VmSpace, length: int) -> None:
+        """Start all mechanisms or none: the one whose start others could see comes last."""
+        for mechanism in reversed(self._order):
+            try:
+                mechanism.start(space, self._gpa, length, len(self._vcpus))
+            except BaseException:
+                for started in self._order:
+                    started.forget()
+                raise
+
+    # -- what there is ----------------------------------------------------------------------------------------------
+
+    @property
+    def n_pages(self) -> int:
+        """Pages of the range."""
+        return self._n_pages
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """The mechanisms, as they were given."""
+        return self._mechanisms
+
+    @property
+    def events(self) -> dict[str, Events]:
+        """What each mechanism has cost since its start, by name."""
+        return {mechanism.name: mechanism.events for mechanism in self._mechanisms}
+
+    @property
+    def accesses(self) -> int:
+        """Accesses that all vCPUs have completed since the last collect."""
+        return self._done - self._base
+
+    @property
+    def total(self) -> Account:
+        """What became of all copies, up to the last collect."""
+        return self._total
+
+    @property
+    def last_round(self) -> Account:
+        """What became of those that the last collect settled."""
+        return self._last_round
+
+    @property
+    def false_dirty(self) -> int:
+        """Pages reported again although nothing was written since their copy, in all."""
+        return self._total.false_dirty
+
+    @property
+    def missed(self) -> int:
+        """Pages written since their copy and not reported, in all."""
+        return self._total.missed
+
+    # -- the guest --------------------------------------------------------------------------------------------------
+
+    def run(
+        self, number: SupportsIndex, gpas: Any, *, write: Any = False, execute: Any = False, values: Any = None,
+        into: U64Array | None = None,
+    ) -> VcpuExit:  # fmt: skip
+        """Run a vCPU, and show every mechanism the accesses that it completed.
+
+        Parameters
+        ----------
+        number
+            Place of the vCPU among those given.
+        gpas, write, execute, values, into
+            As for ``Vcpu.run``.
+
+        Returns
+        -------
+        VcpuExit
+            As from ``Vcpu.run``; the accesses from the one that faulted on are not observed.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such vCPU; or as for ``Vcpu.run``.
+        StaleHandle, Orphaned, Busy
+            As for ``Vcpu.run``. An interrupt of a run, too, may leave the mechanisms without a part of the accesses: then
+            everything here is refused from now on.
+        Deadlock
+            In a callback of a call of this object.
+        """
+        number = as_int(number, "number")
+        if not 0 <= number < len(self._vcpus):
+            raise InvalidArgument(f"number {number}: there are {len(self._vcpus)} vCPUs")
+        vcpu = self._vcpus[number]
+        accesses = check(vcpu.client, gpas, write, execute, values, into)
+        kinds = accesses.kinds
+        one = kinds.size == 1
+        with self._turn():
+            self._whole = False  # until all have seen what was done
+            try:
+                exit = vcpu.run(
+                    accesses.gpas,
+                    write=bool(kinds[0] == 1) if one else kinds == 1,
+                    execute=bool(kinds[0] == 2) if one else kinds == 2,
+                    values=None if values is None else accesses.values,
+                    into=into,
+                )
+            except Busy:  # it runs in another thread, without us
+                self._whole = True
+                raise
+            n = exit.completed
+            self._observe(number, accesses.gpas[:n], kinds if one else kinds[:n])
+            self._whole = True
+        return exit
+
+    def _observe(self, number: int, gpas: U64Array, kinds: U8Array) -> None:
+        for mechanism in self._mechanisms:
+            mechanism.observe(number, gpas, kinds)
+        kernels.mechanisms.note_writes(gpas, kinds, self._gpa, self._n_pages, self._done, self._last_write)
+        self._done += gpas.size
+
+    # -- the host ---------------------------------------------------------------------------------------------------
+
+    def collect(self) -> U8Array:
+        """Report what is dirty, as every mechanism does; nothing is cleared.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint8``, shape ``(ceil(n_pages / 8),)``; bit k of byte j is page ``8 * j + k`` of the range.
+
+        Raises
+        ------
+        InvariantError
+            The mechanisms differ.
+        TrackingDisabled, StaleHandle
+            As for ``VmSpace.peek_dirty``; a run was interrupted.
+        Deadlock
+            In a callback of a call of this object.
+        """
+        with self._turn():
+            return self._report(self._ask(lambda mechanism: mechanism.collect()))
+
+    def harvest(self) -> U8Array:
+        """Collect and clear, all at once.
+
+        Returns
+        -------
+        numpy.ndarray
+            As from ``collect``.
+
+        Raises
+        ------
+        InvariantError
+            The mechanisms differ.
+        TrackingDisabled, KickTimeout, Deadlock, StaleHandle
+            As for ``VmSpace.track_dirty``; a run was interrupted.
+        """
+        with self._turn():
+            return self._report(self._ask(lambda mechanism: mechanism.harvest()))
+
+    def clear(self, first: SupportsIndex = 0, n_pages: SupportsIndex | None = None) -> None:
+        """Arm the pages of a part again that the last collect reported; they are not dirty any more.
+
+        Parameters
+        ----------
+        first, n_pages
+            The part, in pages of the range; to its end if ``n_pages`` is None.
+
+        Raises
+        ------
+        InvalidArgument
+            No pages, or not all of them in the range.
+        TrackingDisabled, KickTimeout, Deadlock, StaleHandle
+            As for ``VmSpace.reset_dirty``; a run was interrupted.
+
+        Notes
+        -----
+        Copy pages after this. What is written between the clear and the copy is reported again, though the copy has it;
+        what is written between a copy and a later clear is lost.
+        """
+        first, n_pages = self._order[0].check_part(first, n_pages)
+        with self._turn():
+            self._ask(lambda mechanism: mechanism.clear(first, n_pages))
+
+    # -- how --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call at a time."""
+        self._core.check_own()
+        with self._lock:
+            if self._inside:
+                raise Deadlock("a callback cannot use the tracking that called it")
+            if not self._whole:
+                raise StaleHandle("a run or a collect was interrupted: mechanisms may have missed accesses; start new ones")
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
+
+    def _ask(self, call: Callable[[Mechanism], Any]) -> list[Any]:
+        """What each mechanism answers, in our order of asking; all do it or none does."""
+        self._whole = False
+        try:
+            answers = [call(self._order[0])]
+        except Exception:
+            self._whole = True
+            raise
+        answers += (call(mechanism) for mechanism in self._order[1:])
+        self._whole = True
+        return answers
+
+    def _report(self, bitmaps: list[U8Array]) -> U8Array:
+        bitmap = bitmaps[0]
+        for other in bitmaps[1:]:
+            if not np.array_equal(other, bitmap):
+                self._complain(bitmaps, other)
+        self._settle(bitmap)
+        return bitmap
+
+    def _complain(self, bitmaps: list[U8Array], other: U8Array) -> None:
+        """Say which mechanisms differ, at the first page where these two do."""
+        byte = int((bitmaps[0] != other).argmax())
+        wrong = int(bitmaps[0][byte] ^ other[byte])
+        bit = (wrong & -wrong).bit_length() - 1
+        told: dict[bool, list[str]] = {True: [], False: []}
+        for mechanism, bitmap in zip(self._order, bitmaps, strict=True):
+            told[bool(bitmap[byte] >> bit & 1)].append(mechanism.name)
+        raise InvariantError(
+            f"page {8 * byte + bit:#x} of the range is dirty for {', '.join(told[True])} and not for {', '.join(told[False])}; "
+            "if nobody wrote or harvested it but through this tracking, please report"
+        )
+
+    # -- the truth --------------------------------------------------------------------------------------------------
+
+    def _begin_truth(self) -> None:
+        self._done = self._base = 0  # accesses in all; those before the last collect
+        self._last_write: U64Array = np.zeros(self._n_pages, np.uint64)  # by page: number of the access, from 1
+        self._copied: U64Array = np.zeros(self._n_pages, np.uint64)  # by page: number of the first access after its copy
+        self._copies: list[U64Array] = []  # pages of this round's
+        self._total = self._last_round = Account()
+
+    def copy(self, pages: Any, at: Any = None) -> None:
+        """Say that pages are copied, for the next collect to account for.
+
+        Parameters
+        ----------
+        pages
+            Pages of the range; integer array of shape ``(n,)``.
+        at
+            When: how many accesses all vCPUs had completed, or will have, since the last collect; an integer, or an array of
+            shape ``(n,)``. None is now. What does not come to pass before the next collect is copied just before that.
+
+        Raises
+        ------
+        InvalidArgument
+            Pages outside the range, arrays of unequal length, a negative moment.
+        StaleHandle, Deadlock
+            As for ``collect``.
+        """
+        numbers = as_integers(pages, "pages")
+        moments = None if at is None else as_integers(at, "at")
+        self._core.check_own()
+        numbers = as_u64(numbers, "pages")
+        if numbers.size and int(numbers.max()) >= self._n_pages:
+            raise InvalidArgument(f"pages holds {int(numbers.max())}; there are {self._n_pages}")
+        if moments is not None:
+            moments = as_u64(np.broadcast_to(moments, numbers.shape) if moments.ndim == 0 else moments, "at")
+            if moments.shape != numbers.shape:
+                raise InvalidArgument(f"at has shape {moments.shape}; there are {numbers.size} pages")
+            if numbers.size and int(moments.max()) >= _MOMENTS_END:
+                raise InvalidArgument(f"at holds {int(moments.max())}, which is too many accesses")
+        with self._turn():
+            since = np.uint64(self._done + 1) if moments is None else moments + np.uint64(self._base + 1)
+            self._copies.append(numbers.copy())
+            np.maximum.at(self._copied, numbers, since)
+
+    def _settle(self, bitmap: U8Array) -> None:
+        """Compare what was reported with what was written since the copies."""
+        outcome: U64Array = np.zeros(3, np.uint64)
+        for pages in self._copies:
+            kernels.mechanisms.settle(pages, self._copied, self._last_write, bitmap, outcome)
+        self._copies = []
+        self._base = self._done
+        self._last_round = Account(*outcome.tolist())
+        self._total = Account(*(one + two for one, two in zip(self._total, self._last_round, strict=True)))
+
+
+def _all_of(things: Iterable[Any], kind: type, name: str) -> tuple[Any, ...]:
+    """Several of a kind, as a tuple."""
+    try:
+        made = tuple(things)
+    except TypeError:
+        raise TypeError(f"{name} must be several of {kind.__name__}, not {type(things).__name__}") from None
+    for one in made:
+        if not isinstance(one, kind):
+            raise TypeError(f"{name} must be of {kind.__name__}, not {type(one).__name__}")
+    return made
