@@ -208,7 +208,7 @@ class PageSample(Handle):
     -----
     Pages are read through a client's holds: neither dirtied nor marked accessed. All that became resident later is left out.
 
-    QEMU's ``calc-dirty-rate`` does so in its first mode, ``page-sampling``: 512 pages a GiB, or what ``sample-pages`` says, 128 to
+    QEMU's ``calc-dirty-rate`` does so in its mode ``page-sampling``: 512 pages a GiB, or what ``sample-pages`` says, 128 to
     16384 (a sixteenth of all pages), over a ``calc-time`` of 50 ms to 60 s (the other modes are ``dirty-ring`` and
     ``dirty-bitmap``). It rounds the number of pages down, for each RAM block by itself, passes over small blocks, may draw a
     page twice, and never draws the last page of a block. It hashed with CRC-32 at first and now does with XXH64, of which it
