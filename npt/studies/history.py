@@ -68,11 +68,12 @@ class History:
 
     @classmethod
     def _read(cls, path: Path) -> "History":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except Exception:  # numpy and zipfile raise a dozen kinds for damaged files
-            raise InvalidArgument(f"{path} is not an .npz file") from None
+        with path.open("rb") as opened:  # numpy leaves a damaged file open
+            try:
+                with np.load(opened, allow_pickle=False) as file:
+                    arrays = {key: file[key] for key in file.files}
+            except Exception:  # numpy and zipfile raise a dozen kinds for damaged files
+                raise InvalidArgument(f"{path} is not an .npz file") from None
         try:
             made = cls(
                 name=path.stem,

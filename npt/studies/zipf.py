@@ -57,8 +57,8 @@ class Zipf(Synthetic):
         super().__post_init__()
         if self.n_pages > _MOST_PAGES:
             raise InvalidArgument(
-                f"n_pages {self.n_pages} is too much for a zipf writer, which keeps a table of 8 bytes a page; it must be at most "
-                f"{_MOST_PAGES}"
+                f"n_pages {self.n_pages} is too much for a zipf writer, which keeps a table of 8 bytes a page; "
+                f"it must be at most {_MOST_PAGES}"
             )
         object.__setattr__(self, "exponent", round(Fraction(self.exponent) * _STEPS) / _STEPS)
 

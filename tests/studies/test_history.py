@@ -1,0 +1,152 @@
+"""Real programs' histories as writers, and files that are none."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from npt import InvalidArgument
+from npt.studies.history import HISTORIES, History
+from npt.studies.writers import Uniform, Window, Writer
+
+
+@pytest.fixture(scope="module", params=HISTORIES)
+def history(request: pytest.FixtureRequest) -> History:
+    """Each of those that come with npt."""
+    return History.load(request.param)
+
+
+def arrays(**more: Any) -> dict[str, Any]:
+    """A small history of three windows: it reads 0 and 2 and writes 1; does nothing; writes 2 and 0, in that order."""
+    return {
+        "pages": np.array([5, 9, 700], np.uint64),
+        "write_offsets": np.array([0, 1, 1, 3]),
+        "write_pages": np.array([1, 2, 0]),
+        "read_offsets": np.array([0, 2, 2, 2]),
+        "read_pages": np.array([0, 2]),
+        "window_instructions": np.array(1000),
+        **more,
+    }
+
+
+def saved(tmp_path: Path, **more: Any) -> Path:
+    """A file of it; what is None is left out."""
+    file = tmp_path / "small.npz"
+    np.savez(file, **{name: array for name, array in arrays(**more).items() if array is not None})
+    return file
+
+
+def test_windows__are_what_it_read_and_wrote(history: History) -> None:
+    """Reads first, then writes, each ascending, in every window."""
+    windows = list(history.windows())
+    assert len(windows) == history.n_windows
+    for number, (pages, write) in enumerate(windows):
+        assert pages.dtype == np.uint64
+        assert write.dtype == np.bool_
+        read, written = history.read(number).tolist(), history.written(number).tolist()
+        assert (pages[~write].tolist(), pages[write].tolist()) == (read, written)
+        assert write.tolist() == [False] * len(read) + [True] * len(written)
+        assert (read, written) == (sorted(read), sorted(written))
+
+
+def test_window__any_is_what_comes_in_turn(history: History) -> None:
+    """By its number, out of order."""
+    windows = list(history.windows())
+    for number in (history.n_windows - 1, 0, 7):
+        window = history.window(number)
+        assert isinstance(window, Window)
+        assert np.array_equal(window.pages, windows[number].pages)
+        assert np.array_equal(window.write, windows[number].write)
+
+
+def test_window__there_is_no_such(history: History) -> None:
+    """Windows count from 0 to one less than there are."""
+    for number in (-1, history.n_windows):
+        with pytest.raises(InvalidArgument, match=f"window {number} is not one of {history.n_windows}"):
+            history.window(number)
+    with pytest.raises(TypeError, match="window must be an integer"):
+        history.window(1.0)  # type: ignore[arg-type]
+
+
+def test_windows__of_a_file(tmp_path: Path) -> None:
+    """In the order of the file; a window in which nothing happens is an empty one."""
+    history = History.load(saved(tmp_path))
+    assert [(pages.tolist(), write.tolist()) for pages, write in history.windows()] == [
+        ([0, 2, 1], [False, False, True]),
+        ([], []),
+        ([2, 0], [True, True]),
+    ]
+
+
+def test_window__is_the_callers_own(history: History) -> None:
+    """What is done to it does not change the history."""
+    before = history.window(3)
+    history.window(3).pages[:] = 0
+    assert np.array_equal(history.window(3).pages, before.pages)
+
+
+def test_history__satisfies_the_protocol(history: History) -> None:
+    """The columns of its row are those of all writers."""
+    assert isinstance(history, Writer)
+    assert list(history.row()) == list(Uniform(1, 1, 1).row())
+    assert (history.row()["writer"], history.row()["pages"]) == (history.name, history.pages.size)
+    assert history.n_pages == history.pages.size
+
+
+def test_history__equal_hashable_picklable(tmp_path: Path, history: History) -> None:
+    """Loaded twice it is equal, with the same hash; another one is not."""
+    for again in (History.load(history.name), pickle.loads(pickle.dumps(history))):
+        assert again == history
+        assert hash(again) == hash(history)
+    small = History.load(saved(tmp_path))
+    assert small != history
+    assert small != History.load(saved(tmp_path, write_pages=np.array([1, 2, 1])))
+    assert small != "small"
+
+
+def test_repr__is_short() -> None:
+    """Without its arrays."""
+    assert repr(History.load("sqlite")) == "<History sqlite, 2905 pages, 1500 windows>"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"pages": None}, "has no array 'pages'"),
+        ({"window_instructions": None}, "has no array 'window_instructions'"),
+        ({"window_instructions": np.array([1000])}, "window_instructions is not an integer"),
+        ({"pages": np.array([5.0, 9.0, 700.0])}, "pages is not a one-dimensional array of integers"),
+        ({"pages": np.array([[5, 9, 700]])}, "pages is not a one-dimensional array of integers"),
+        ({"pages": np.array([5, 5, 700])}, "not ascending"),
+        ({"pages": np.array([], np.uint64)}, "pages is empty"),
+        ({"pages": np.array([5, 9, 1 << 35])}, "beyond the largest space"),
+        ({"write_offsets": np.array([0, 1, 1, 2])}, "write_offsets does not divide write_pages"),
+        ({"write_offsets": np.array([1, 1, 1, 3])}, "write_offsets does not divide write_pages"),
+        ({"write_offsets": np.array([0, 2, 1, 3])}, "write_offsets does not divide write_pages"),
+        ({"read_offsets": np.array([0])}, "read_offsets does not divide read_pages"),
+        ({"read_offsets": np.array([0, 2, 2])}, "different numbers of windows"),
+        ({"read_pages": np.array([0, 3])}, "read_pages has numbers that are no places"),
+        ({"write_pages": np.array([1, -1, 0])}, "write_pages has numbers that are no places"),
+    ],
+)
+def test_load__a_file_that_does_not_fit(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    """InvalidArgument that says what does not fit."""
+    with pytest.raises(InvalidArgument, match=message):
+        History.load(saved(tmp_path, **more))
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 30, 300, 1500])
+def test_load__a_file_cut_off(tmp_path: Path, length: int) -> None:
+    """The beginning of it is no .npz file, and is closed again."""
+    file = saved(tmp_path)
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(InvalidArgument, match=r"is not an \.npz file"):
+        History.load(file)
+
+
+def test_load__there_is_none() -> None:
+    """Says which names there are."""
+    with pytest.raises(FileNotFoundError, match="neither a history"):
+        History.load("no such")
