@@ -15,40 +15,21 @@ Relies on:  writes to the range come from these vCPUs through ``run``; nobody el
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from npt import _sync, kernels
+from npt import _sync
 from npt._types import Handle, U8Array, U64Array
 from npt.dirty.mechanisms.base import Events, Mechanism
+from npt.dirty.mechanisms.copies import Account, Copies
 from npt.errors import Busy, Deadlock, InvalidArgument, InvariantError, StaleHandle
 from npt.space.accesses import check
 from npt.space.vcpu import Vcpu, VcpuExit
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, as_int, as_integers, as_range, as_u64, check_inside
+from npt.units import PAGE_SHIFT, as_int, as_range, check_inside
 
-__all__ = ["Account", "Tracking"]
-
-_MOMENTS_END = 1 << 62  # accesses; nobody will do as many
-
-
-class Account(NamedTuple):
-    """How well copies were served by what was reported after them.
-
-    Attributes
-    ----------
-    copied : int
-        Pages that were copied; a page that is copied twice in a round counts once, by its later copy.
-    false_dirty : int
-        Of these, reported again although nothing was written since their copy.
-    missed : int
-        Of these, written since their copy and not reported: lost.
-    """
-
-    copied: int = 0
-    false_dirty: int = 0
-    missed: int = 0
+__all__ = ["Tracking"]
 
 
 class Tracking(Handle):
@@ -99,7 +80,7 @@ class Tracking(Handle):
         self._lock = _sync.rlock("tracking")
         self._inside, self._whole = False, True
         self._order = sorted(self._mechanisms, key=lambda mechanism: not mechanism.touches_entries)
-        self._begin_truth()
+        self._copies = Copies(self._gpa, self._n_pages)
         self._start(space, length)
 
     def __repr__(self) -> str:
@@ -124,13 +105,15 @@ class Tracking(Handle):
 
     def _start(self, space: VmSpace, length: int) -> None:
         """Start all mechanisms or none: the one whose start others could see comes last."""
-        for mechanism in reversed(self._order):
-            try:
+        started: list[Mechanism] = []
+        try:
+            for mechanism in reversed(self._order):
                 mechanism.start(space, self._gpa, length, len(self._vcpus))
-            except BaseException:
-                for started in self._order:
-                    started.forget()
-                raise
+                started.append(mechanism)
+        except BaseException:
+            for mechanism in started:
+                mechanism.forget()
+            raise
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
@@ -152,27 +135,27 @@ class Tracking(Handle):
     @property
     def accesses(self) -> int:
         """Accesses that all vCPUs have completed since the last collect."""
-        return self._done - self._base
+        return self._copies.moment
 
     @property
     def total(self) -> Account:
         """What became of all copies, up to the last collect."""
-        return self._total
+        return self._copies.total
 
     @property
     def last_round(self) -> Account:
         """What became of those that the last collect settled."""
-        return self._last_round
+        return self._copies.last_round
 
     @property
     def false_dirty(self) -> int:
         """Pages reported again although nothing was written since their copy, in all."""
-        return self._total.false_dirty
+        return self._copies.total.false_dirty
 
     @property
     def missed(self) -> int:
         """Pages written since their copy and not reported, in all."""
-        return self._total.missed
+        return self._copies.total.missed
 
     # -- the guest --------------------------------------------------------------------------------------------------
 
@@ -232,8 +215,7 @@ class Tracking(Handle):
     def _observe(self, number: int, gpas: U64Array, kinds: U8Array) -> None:
         for mechanism in self._mechanisms:
             mechanism.observe(number, gpas, kinds)
-        kernels.mechanisms.note_writes(gpas, kinds, self._gpa, self._n_pages, self._done, self._last_write)
-        self._done += gpas.size
+        self._copies.note_writes(gpas, kinds)
 
     # -- the host ---------------------------------------------------------------------------------------------------
 
@@ -299,6 +281,28 @@ class Tracking(Handle):
         with self._turn():
             self._ask(lambda mechanism: mechanism.clear(first, n_pages))
 
+    def copy(self, pages: Any, at: Any = None) -> None:
+        """Say that pages are copied, for the next collect to account for.
+
+        Parameters
+        ----------
+        pages
+            Pages of the range; integer array of shape ``(n,)``.
+        at
+            When: how many accesses all vCPUs had completed, or will have, since the last collect; an integer, or an array of
+            shape ``(n,)``. None is now. What does not come to pass before the next collect is copied just before that.
+
+        Raises
+        ------
+        InvalidArgument
+            Pages outside the range, arrays of unequal length, a negative moment.
+        StaleHandle, Deadlock
+            As for ``collect``.
+        """
+        checked = self._copies.check(pages, at)
+        with self._turn():
+            self._copies.add(*checked)
+
     # -- how --------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -333,7 +337,7 @@ class Tracking(Handle):
         for other in bitmaps[1:]:
             if not np.array_equal(other, bitmap):
                 self._complain(bitmaps, other)
-        self._settle(bitmap)
+        self._copies.settle(bitmap)
         return bitmap
 
     def _complain(self, bitmaps: list[U8Array], other: U8Array) -> None:
@@ -348,60 +352,6 @@ class Tracking(Handle):
             f"page {8 * byte + bit:#x} of the range is dirty for {', '.join(told[True])} and not for {', '.join(told[False])}; "
             "if nobody wrote or harvested it but through this tracking, please report"
         )
-
-    # -- the truth --------------------------------------------------------------------------------------------------
-
-    def _begin_truth(self) -> None:
-        self._done = self._base = 0  # accesses in all; those before the last collect
-        self._last_write: U64Array = np.zeros(self._n_pages, np.uint64)  # by page: number of the access, from 1
-        self._copied: U64Array = np.zeros(self._n_pages, np.uint64)  # by page: number of the first access after its copy
-        self._copies: list[U64Array] = []  # pages of this round's
-        self._total = self._last_round = Account()
-
-    def copy(self, pages: Any, at: Any = None) -> None:
-        """Say that pages are copied, for the next collect to account for.
-
-        Parameters
-        ----------
-        pages
-            Pages of the range; integer array of shape ``(n,)``.
-        at
-            When: how many accesses all vCPUs had completed, or will have, since the last collect; an integer, or an array of
-            shape ``(n,)``. None is now. What does not come to pass before the next collect is copied just before that.
-
-        Raises
-        ------
-        InvalidArgument
-            Pages outside the range, arrays of unequal length, a negative moment.
-        StaleHandle, Deadlock
-            As for ``collect``.
-        """
-        numbers = as_integers(pages, "pages")
-        moments = None if at is None else as_integers(at, "at")
-        self._core.check_own()
-        numbers = as_u64(numbers, "pages")
-        if numbers.size and int(numbers.max()) >= self._n_pages:
-            raise InvalidArgument(f"pages holds {int(numbers.max())}; there are {self._n_pages}")
-        if moments is not None:
-            moments = as_u64(np.broadcast_to(moments, numbers.shape) if moments.ndim == 0 else moments, "at")
-            if moments.shape != numbers.shape:
-                raise InvalidArgument(f"at has shape {moments.shape}; there are {numbers.size} pages")
-            if numbers.size and int(moments.max()) >= _MOMENTS_END:
-                raise InvalidArgument(f"at holds {int(moments.max())}, which is too many accesses")
-        with self._turn():
-            since = np.uint64(self._done + 1) if moments is None else moments + np.uint64(self._base + 1)
-            self._copies.append(numbers.copy())
-            np.maximum.at(self._copied, numbers, since)
-
-    def _settle(self, bitmap: U8Array) -> None:
-        """Compare what was reported with what was written since the copies."""
-        outcome: U64Array = np.zeros(3, np.uint64)
-        for pages in self._copies:
-            kernels.mechanisms.settle(pages, self._copied, self._last_write, bitmap, outcome)
-        self._copies = []
-        self._base = self._done
-        self._last_round = Account(*outcome.tolist())
-        self._total = Account(*(one + two for one, two in zip(self._total, self._last_round, strict=True)))
 
 
 def _all_of(things: Iterable[Any], kind: type, name: str) -> tuple[Any, ...]:
