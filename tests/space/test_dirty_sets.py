@@ -24,9 +24,17 @@ DEVICE = (1760, 4)
 COMES_AND_GOES = MAPPINGS[3]
 BORDERS = sorted({0, N, *TABLES, *(edge for first, n, _ in MAPPINGS for edge in (first, first + n)), *DEVICE})
 
-near = st.builds(lambda border, k: min(max(border + k, 0), N - 1), st.sampled_from(BORDERS), st.integers(-9, 9))
-firsts = st.one_of(near, st.integers(0, N - 1))
-counts = st.one_of(st.sampled_from([1, 7, 8, 9, 63, 64, 65, 511, 512, 513, N]), st.integers(1, 130), st.integers(1, N))
+
+def _around(borders: list[int], most: int) -> st.SearchStrategy[int]:
+    return st.builds(lambda border, k: min(max(border + k, 0), N - 1), st.sampled_from(borders), st.integers(-most, most))
+
+
+WORDS = list(range(24, N, 64))  # where a word of a leaf table's bitmap begins
+pages = st.one_of(_around(BORDERS, 9), _around(WORDS, 1), st.integers(0, N - 1))
+ranges = st.one_of(
+    st.builds(lambda a, b: (min(a, b), abs(a - b) + 1), pages, pages),
+    st.builds(lambda first, n: (first, min(n, N - first)), pages, st.sampled_from([1, 7, 8, 9, 63, 64, 65, 511, 512, 513, N])),
+)
 seeds = st.integers(0, 2**32 - 1)
 selections = st.one_of(st.none(), st.sampled_from([0x00, 0xFF, 0x55, 0xAA, 0x80, 0x01]), seeds.map(lambda seed: seed + 0x100))
 
@@ -98,9 +106,8 @@ class DirtyMachine(RuleBasedStateMachine):
         bitmap = a_bitmap(kind, n)
         return _pages(bitmap, first) & set(range(first, first + n)), {"select": bitmap}
 
-    def _range(self, first: int, count: int) -> tuple[int, int, int, int]:
-        n = min(count, N - first)
-        return first, n, START + first * PAGE, n * PAGE
+    def _bytes(self, span: tuple[int, int]) -> tuple[int, int]:
+        return START + span[0] * PAGE, span[1] * PAGE
 
     # -- who makes pages dirty --------------------------------------------------------------------------------------
 
@@ -146,10 +153,10 @@ class DirtyMachine(RuleBasedStateMachine):
     # -- the calls --------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.tracking)
-    @rule(first=firsts, count=counts, fill=st.one_of(st.none(), st.integers(0, 255)))
-    def track(self, first: int, count: int, fill: int | None) -> None:
+    @rule(span=ranges, fill=st.one_of(st.none(), st.integers(0, 255)))
+    def track(self, span: tuple[int, int], fill: int | None) -> None:
         """A harvest takes all of its range; into a bitmap it ORs, and touches no bit of others."""
-        first, n, gpa, length = self._range(first, count)
+        (first, n), (gpa, length) = span, self._bytes(span)
         expected = self.dirty & set(range(first, first + n))
         if fill is None:
             self._result(self.space.track_dirty(gpa, length), first, n, expected)
@@ -163,48 +170,48 @@ class DirtyMachine(RuleBasedStateMachine):
         self.generation += 1
 
     @precondition(lambda self: self.tracking)
-    @rule(first=firsts, count=counts, select=selections)
-    def peek(self, first: int, count: int, select: int | None) -> None:
+    @rule(span=ranges, select=selections)
+    def peek(self, span: tuple[int, int], select: int | None) -> None:
         """A look changes nothing."""
-        first, n, gpa, length = self._range(first, count)
+        (first, n), (gpa, length) = span, self._bytes(span)
         chosen, argument = self._chosen(first, n, select)
         self._result(self.space.peek_dirty(gpa, length, **argument), first, n, self.dirty & chosen)
 
     @precondition(lambda self: self.tracking)
-    @rule(first=firsts, count=counts, select=selections)
-    def reset(self, first: int, count: int, select: int | None) -> None:
+    @rule(span=ranges, select=selections)
+    def reset(self, span: tuple[int, int], select: int | None) -> None:
         """What is selected is harvested, and what is not stays."""
-        first, n, gpa, length = self._range(first, count)
+        (first, n), (gpa, length) = span, self._bytes(span)
         chosen, argument = self._chosen(first, n, select)
         self._result(self.space.reset_dirty(gpa, length, **argument), first, n, self.dirty & chosen)
         self.dirty -= chosen
         self.generation += 1
 
     @precondition(lambda self: self.tracking)
-    @rule(first=firsts, count=counts, select=selections)
-    def set(self, first: int, count: int, select: int | None) -> None:
+    @rule(span=ranges, select=selections)
+    def set(self, span: tuple[int, int], select: int | None) -> None:
         """Selected writable pages become resident, accessed and dirty; those that were not are told."""
-        first, n, gpa, length = self._range(first, count)
+        (first, n), (gpa, length) = span, self._bytes(span)
         chosen, argument = self._chosen(first, n, select)
         chosen &= self.writable
         self._result(self.space.set_dirty(gpa, length, **argument), first, n, chosen - self.dirty)
         self._install(chosen)
         self._mark(chosen, write=True)
 
-    @rule(first=firsts, count=counts, clear=st.booleans())
-    def look_at_accessed(self, first: int, count: int, clear: bool) -> None:
+    @rule(span=ranges, clear=st.booleans())
+    def look_at_accessed(self, span: tuple[int, int], clear: bool) -> None:
         """With tracking on or off."""
-        first, n, gpa, length = self._range(first, count)
+        (first, n), (gpa, length) = span, self._bytes(span)
         pages = set(range(first, first + n))
         self._result(self.space.accessed(gpa, length, clear=clear), first, n, self.accessed & pages)
         if clear:
             self.accessed -= pages
             self.generation += 1
 
-    @rule(first=firsts, count=counts)
-    def look_at_resident(self, first: int, count: int) -> None:
+    @rule(span=ranges)
+    def look_at_resident(self, span: tuple[int, int]) -> None:
         """With tracking on or off."""
-        first, n, gpa, length = self._range(first, count)
+        (first, n), (gpa, length) = span, self._bytes(span)
         self._result(self.space.resident(gpa, length), first, n, self.resident & set(range(first, first + n)))
 
     @rule(enabled=st.booleans())
@@ -215,10 +222,10 @@ class DirtyMachine(RuleBasedStateMachine):
         self.tracking = enabled
 
     @precondition(lambda self: not self.tracking)
-    @rule(first=firsts, count=counts)
-    def refuse(self, first: int, count: int) -> None:
+    @rule(span=ranges)
+    def refuse(self, span: tuple[int, int]) -> None:
         """Without a log there is nothing to be asked."""
-        _, _, gpa, length = self._range(first, count)
+        gpa, length = self._bytes(span)
         for call in (self.space.track_dirty, self.space.peek_dirty, self.space.reset_dirty, self.space.set_dirty):
             with pytest.raises(TrackingDisabled):
                 call(gpa, length)
