@@ -11,6 +11,7 @@ import click
 import npt
 from npt.cli import show
 from npt.errors import InvalidArgument, NptError
+from npt.studies.results import Results, provenance
 from npt.units import parse_size
 
 __all__ = ["cli", "run"]
@@ -49,6 +50,21 @@ def _check_shares(_: click.Context, __: click.Parameter, values: tuple[float, ..
     if any(math.isnan(value) for value in values):
         raise click.BadParameter("nan is not a share")
     return values
+
+
+def _check_moment(_: click.Context, __: click.Parameter, value: float) -> float:
+    """Nor is nan a moment."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is not a moment")
+    return value
+
+
+def _save(results: Results, json_file: Path | None, csv_file: Path | None) -> None:
+    """Into the files that were asked for."""
+    if json_file is not None:
+        results.save_json(json_file)
+    if csv_file is not None:
+        results.save_csv(csv_file)
 
 
 _target = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -92,10 +108,7 @@ def bench(
             progress=watch,
         )
     show.throughput_table(results)
-    if json_file is not None:
-        results.save_json(json_file)
-    if csv_file is not None:
-        results.save_csv(csv_file)
+    _save(results, json_file, csv_file)
 
 
 @cli.command()
@@ -108,7 +121,6 @@ def replay(history: str, pack: bool, format_name: str, json_file: Path | None, c
     """Run a real program's write history through the tables and check every window: xz, sqlite, sort, or an .npz file."""
     from npt.studies.history import History
     from npt.studies.replay import replay as run_replay
-    from npt.studies.results import Results, provenance
 
     loaded = History.load(history)
     with show.progress() as watch:
@@ -119,13 +131,89 @@ def replay(history: str, pack: bool, format_name: str, json_file: Path | None, c
             progress=lambda done, total: watch(f"{loaded.name} {format_name}", done, total),
         )
     show.replay_table(result)
-    results = Results([result.row()], provenance())
-    if json_file is not None:
-        results.save_json(json_file)
-    if csv_file is not None:
-        results.save_csv(csv_file)
+    _save(Results([result.row()], provenance()), json_file, csv_file)
     if result.difference is not None:
         raise click.ClickException(f"the tables and the history differ: {result.difference}")
+
+
+def _as_costs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    """Costs like faults=2000."""
+    from npt.dirty.mechanisms import Events
+
+    costs: dict[str, float] = {}
+    for value in values:
+        name, _, cost = value.partition("=")
+        if name not in Events._fields:
+            raise click.BadParameter(f"{value!r}: the events are {', '.join(Events._fields)}")
+        try:
+            costs[name] = float(cost)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not of the form {name}=NANOSECONDS") from None
+    return costs
+
+
+def _as_granule(_: click.Context, __: click.Parameter, value: str) -> int | None:
+    """Pages, or None for the whole range."""
+    try:
+        return None if value == "whole" else int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number of pages nor 'whole'") from None
+
+
+@cli.command()
+@click.argument("writers", metavar="WRITER...", nargs=-1, required=True)
+@click.option("--mechanism", "mechanisms", multiple=True, help="Repeatable.  [dirty-bits write-protect pml ring]")
+@click.option("--format", "format_name", type=click.Choice(list(_FORMATS)), default="ept", show_default=True)
+@click.option("--vcpus", type=click.IntRange(min=1), default=1, show_default=True, help="That share the accesses.")
+@click.option("--ring", type=click.IntRange(min=1), default=4096, show_default=True, help="Entries of each vCPU's ring.")
+@click.option("--granule", default="whole", callback=_as_granule, help="Pages cleared at once, a multiple of 64.  [whole]")
+@click.option(
+    "--clear-at",
+    type=click.FloatRange(0, 2),
+    default=0.0,
+    show_default=True,
+    callback=_check_moment,
+    help="0: when reported; 1: just before the copy; above: after it, when writes are missed.",
+)
+@click.option("--windows", type=click.IntRange(min=1), help="Of each writer, one a round.  [all]")
+@click.option("--cost", "costs", multiple=True, callback=_as_costs, help="A cost table of yours, like faults=2000; repeatable.")
+@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save rows and how they came about.")
+@click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the rows.")
+def dirty(
+    writers: tuple[str, ...], mechanisms: tuple[str, ...], format_name: str, vcpus: int, ring: int, granule: int | None,
+    clear_at: float, windows: int | None, costs: dict[str, float], json_file: Path | None, csv_file: Path | None,
+) -> None:  # fmt: skip
+    """Run writers under every mechanism that notices writes; tell what each would cost the guest.
+
+    A WRITER is a recorded program (xz, sqlite, sort, or an .npz file), or a pattern (uniform, sequential, strided, zipf,
+    hotcold), alone or with parameters: zipf:exponent=1.2,size=256MiB,windows=100,accesses=10000,write_share=0.5,seed=3.
+    """
+    from npt.dirty.mechanisms import COSTS, Costs
+    from npt.studies import tracking
+    from npt.studies.writers import writer
+
+    made = [writer(text) for text in writers]
+    tables = {**COSTS, "yours": Costs(**costs, source="the command line")} if costs else COSTS
+    parts: list[Results] = []
+    with show.progress() as watch:
+        for one in made:
+            parts.append(
+                tracking.compare_mechanisms(
+                    one,
+                    mechanisms=mechanisms or tuple(tracking.MECHANISMS),
+                    format=_FORMATS[format_name],
+                    ring=ring,
+                    vcpus=vcpus,
+                    granule=granule,
+                    clear_at=clear_at,
+                    windows=windows,
+                    costs=tables,
+                    progress=lambda done, total, name=one.name: watch(name, done, total),
+                )
+            )
+    results = Results([row for part in parts for row in part.rows], parts[0].meta)
+    show.mechanisms_table(results)
+    _save(results, json_file, csv_file)
 
 
 def run() -> None:

@@ -1,8 +1,10 @@
 """Tables out: in a terminal and in a pipe alike."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -14,7 +16,7 @@ from npt.studies.results import Results
 from npt.studies.throughput import SIZES, largest_guest
 from npt.units import PAGE_SIZE, format_size
 
-__all__ = ["default_sizes", "progress", "replay_table", "throughput_table"]
+__all__ = ["default_sizes", "mechanisms_table", "progress", "replay_table", "throughput_table"]
 
 _PIPE_WIDTH = 120
 _PIPE_STEPS = 4  # lines of progress where there is no terminal to draw in
@@ -113,3 +115,41 @@ def replay_table(result: ReplayResult) -> None:
     table.add_row("time in harvests", f"{result.harvest_seconds:.3f} s")
     table.add_row("differences", "none" if result.difference is None else str(result.difference))
     _console().print(table)
+
+
+_EVENTS = (
+    ("faults", "faults"), ("log full", "log_full_exits"), ("ring full", "ring_full_exits"), ("PTE reads", "pte_reads"),
+    ("PTE writes", "pte_writes"), ("shoot-downs", "shoot_downs"), ("flushes", "flushes"),
+)  # fmt: skip
+_STALL = "stall_ns, "
+
+
+def mechanisms_table(results: Results) -> None:
+    """What each mechanism did and would cost, a table for each writer."""
+    console = _console()
+    tables = [key.removeprefix(_STALL) for key in results.rows[0] if key.startswith(_STALL)]
+    for _, group in groupby(results.rows, key=lambda row: (row["writer"], row["options"], row["pages"], row["seed"])):
+        rows = list(group)
+        first = rows[0]
+        table = Table(title=_title(first), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table.add_column("mechanism", no_wrap=True)
+        for column, _ in _EVENTS:
+            table.add_column(column, justify="right")
+        for name in tables:
+            table.add_column(f"stall, ms ({name})", justify="right")
+        for row in rows:
+            counts = (f"{row[key]:,}" for _, key in _EVENTS)
+            table.add_row(row["mechanism"], *counts, *(f"{row[_STALL + name] / 1e6:,.3f}" for name in tables))
+        console.print(table)
+        console.print(
+            f"{first['reported']:,} pages reported in {first['rounds']:,} rounds; of {first['copied']:,} copied meanwhile "
+            f"{first['false_dirty']:,} false dirty, {first['missed']:,} missed",
+            style="dim",
+        )
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    options = f" ({row['options']})" if row["options"] else ""
+    whole = row["granule"] >= row["pages"]
+    cleared = f"cleared {'whole' if whole else 'by ' + str(row['granule']) + ' pages'} at {row['clear_at']:g}"
+    return f"{row['writer']}{options}: {row['pages']:,} pages, {row['format']}, {row['vcpus']} vCPU, {cleared}"

@@ -1,0 +1,95 @@
+"""``npt dirty``, as a user starts it."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from npt.cli.app import cli
+from tests.cli.signals import listen_to_sigint
+
+pytestmark = pytest.mark.slow
+
+_NPT = [sys.executable, "-m", "npt"]
+_SMALL = "zipf:pages=500,windows=4,accesses=300,seed=2"
+
+
+def test_dirty__a_table_a_writer(tmp_path: Path) -> None:
+    """A history and a pattern: every mechanism has a line in each table, and the files have the same rows."""
+    files = ["--json", str(tmp_path / "d.json"), "--csv", str(tmp_path / "d.csv")]
+    result = CliRunner().invoke(cli, ["dirty", "sort", _SMALL, "--windows", "20", *files])
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "d.json").read_text())
+    for name in ("dirty-bits", "write-protect", "pml", "ring-4096"):
+        assert result.stdout.count(f"\n {name} ") == 2
+    assert [(row["writer"], row["rounds"]) for row in document["rows"]] == [("sort", 20)] * 4 + [("zipf", 4)] * 4
+    assert set(document["meta"]) >= {"command", "versions", "cpu", "commit", "costs"}
+    with (tmp_path / "d.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["mechanism"] for line in lines] == [row["mechanism"] for row in document["rows"]]
+    assert [line["seed"] for line in lines] == [""] * 4 + ["2"] * 4
+
+
+def test_dirty__options_reach_the_study(tmp_path: Path) -> None:
+    """What is asked for is what the rows say."""
+    options = [
+        "--mechanism",
+        "ring",
+        "--format",
+        "npt",
+        "--vcpus",
+        "3",
+        "--ring",
+        "32",
+        "--granule",
+        "128",
+        "--clear-at",
+        "1.5",
+        "--windows",
+        "2",
+        "--cost",
+        "faults=7",
+    ]
+    result = CliRunner().invoke(cli, ["dirty", _SMALL, *options, "--json", str(tmp_path / "d.json")])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads((tmp_path / "d.json").read_text())["rows"]
+    wanted = {"mechanism": "ring-32", "format": "npt", "vcpus": 3, "granule": 128, "clear_at": 1.5, "rounds": 2}
+    assert {key: row[key] for key in wanted} == wanted
+    assert row["stall_ns, yours"] == 7 * row["faults"]
+    assert "cleared by 128 pages at 1.5" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "Missing argument"), (["nix"], "neither a writer"), (["zipf:pages=x"], "pages"),
+        ([_SMALL, "--granule", "63"], "63"), ([_SMALL, "--granule", "half"], "half"), ([_SMALL, "--clear-at", "nan"], "nan"),
+        ([_SMALL, "--clear-at", "3"], "3"), ([_SMALL, "--mechanism", "x"], "mechanisms"), ([_SMALL, "--cost", "x=1"], "x=1"),
+        ([_SMALL, "--cost", "faults=x"], "faults=x"), ([_SMALL, "--cost", "faults=-1"], "faults"),
+        ([_SMALL, "--ring", "0"], "ring"), ([_SMALL, "--json", "/nowhere/x"], "/nowhere"),
+    ],
+)  # fmt: skip
+def test_dirty__bad_arguments(arguments: list[str], word: str) -> None:
+    """A message that names the trouble, no traceback, and an exit code that says so."""
+    done = subprocess.run([*_NPT, "dirty", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 2)
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_dirty__interrupt() -> None:
+    """Ctrl-C ends it at once, with 130 and a word."""
+    command = [*_NPT, "dirty", "uniform:pages=65536,windows=100000,accesses=100000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen_to_sigint) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # it has begun
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in told
+    assert "Traceback" not in told
