@@ -16,6 +16,10 @@ from tests.cli.signals import listen_to_sigint
 pytestmark = pytest.mark.slow
 
 _NPT = [sys.executable, "-m", "npt"]
+_OPTIONS = [
+    "--mechanism", "ring", "--format", "npt", "--vcpus", "3", "--ring", "32", "--granule", "128", "--clear-at", "1.5",
+    "--windows", "2", "--cost", "faults=7",
+]  # fmt: skip
 _SMALL = "zipf:pages=500,windows=4,accesses=300,seed=2"
 
 
@@ -37,25 +41,7 @@ def test_dirty__a_table_a_writer(tmp_path: Path) -> None:
 
 def test_dirty__options_reach_the_study(tmp_path: Path) -> None:
     """What is asked for is what the rows say."""
-    options = [
-        "--mechanism",
-        "ring",
-        "--format",
-        "npt",
-        "--vcpus",
-        "3",
-        "--ring",
-        "32",
-        "--granule",
-        "128",
-        "--clear-at",
-        "1.5",
-        "--windows",
-        "2",
-        "--cost",
-        "faults=7",
-    ]
-    result = CliRunner().invoke(cli, ["dirty", _SMALL, *options, "--json", str(tmp_path / "d.json")])
+    result = CliRunner().invoke(cli, ["dirty", _SMALL, *_OPTIONS, "--json", str(tmp_path / "d.json")])
     assert result.exit_code == 0, result.output
     (row,) = json.loads((tmp_path / "d.json").read_text())["rows"]
     wanted = {"mechanism": "ring-32", "format": "npt", "vcpus": 3, "granule": 128, "clear_at": 1.5, "rounds": 2}
