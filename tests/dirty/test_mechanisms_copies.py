@@ -1,0 +1,139 @@
+"""False-dirty and missed pages: when a page is copied, and when it is cleared."""
+
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+
+from npt import EPT, PteFormat
+from npt.dirty.mechanisms import Account
+from tests.dirty.watched import Watched
+
+N = 1000
+GRANULES = [64, 128, 512, N]
+MOMENTS = ["at the get", "in the middle", "just before the copy", "just after it", "at the end"]
+RUN_BEFORE = ("in the middle", "just before the copy", "at the end")  # the guest goes on up to there
+
+
+def clear_all(watched: Watched, granule: int) -> None:
+    for first in range(0, N, granule):
+        watched.clear(first, min(granule, N - first))
+
+
+@pytest.mark.parametrize(("granule", "moment"), list(product(GRANULES, MOMENTS)))
+def test_moments__all_mechanisms_and_the_account(form: PteFormat, granule: int, moment: str) -> None:
+    """Rounds of get, clear, copy, with the guest writing all the while: pages, counts and account are the twins'."""
+    numbers = random.Random(f"{granule} {moment}")
+    with Watched(form, N, n_vcpus=2) as watched:
+        for _ in range(4):
+            dirty = sorted(watched.collect())
+            for now in MOMENTS:
+                if now in RUN_BEFORE:
+                    watched.run(numbers.randrange(2), [numbers.randrange(N) for _ in range(150)], [True, False] * 75)
+                if now == "just after it":
+                    watched.copy(dirty)
+                if now == moment:
+                    clear_all(watched, granule)
+            watched.check()
+        watched.harvest()
+        watched.check()
+        assert (watched.tracking.missed > 0) == (moment == "at the end")
+        assert (watched.tracking.false_dirty > 0) == (moment in ("at the get", "in the middle"))
+
+
+@pytest.mark.slow
+def test_clear__as_it_is_copied_granule_by_granule(form: PteFormat) -> None:
+    """Each granule is cleared just before its pages are copied: nothing is missed; the later, the less is false."""
+    false = []
+    for granule in GRANULES:
+        numbers = random.Random(5)
+        with Watched(form, N) as watched:
+            watched.run(0, range(N))
+            watched.collect()
+            for first in range(0, N, granule):
+                end = min(first + granule, N)
+                watched.clear(first, end - first)
+                for page in range(first, end, 4):
+                    watched.copy(range(page, page + 4))
+                    watched.run(0, [numbers.randrange(N) for _ in range(4)])
+            watched.collect()
+            watched.check()
+            assert watched.tracking.missed == 0
+            assert watched.tracking.last_round.copied == N
+            false.append(watched.tracking.false_dirty)
+    assert sorted(false) == false
+    assert 0 < false[0] < false[-1]
+
+
+def test_copy__moment_of_a_write_decides() -> None:
+    """A write before the copy is in it; the access at the very moment comes after it."""
+    with Watched(EPT, 8) as watched:
+        watched.run(0, range(8))
+        watched.harvest()
+        watched.run(0, [0, 1, 2, 3], [True, True, False, True])
+        for page, at in ((0, 0), (1, 2), (2, 0), (3, 3)):
+            watched.copy([page], at)
+        watched.collect()
+        assert watched.tracking.last_round == Account(copied=4, false_dirty=1, missed=0)
+        watched.check()
+
+
+def test_copy__ahead_of_the_accesses(form: PteFormat) -> None:
+    """A moment in the middle of a run that is still to come; one that never comes is at the end."""
+    with Watched(form, 8) as watched:
+        watched.tracking.copy([0, 1, 2], [1, 2, 10**6])
+        watched.run(0, [0, 1, 0, 2])
+        watched.tracking.collect()
+        assert watched.tracking.total == Account(copied=3, false_dirty=2, missed=0)
+
+
+def test_copy__later_one_counts(form: PteFormat) -> None:
+    """In one round; in the next there are no copies left."""
+    with Watched(form, 8) as watched:
+        watched.run(0, [1])
+        watched.copy([1, 1], 0)
+        watched.copy([1])
+        watched.copy([1], 0)
+        watched.collect()
+        assert watched.tracking.last_round == Account(1, 1, 0)
+        watched.collect()
+        assert watched.tracking.last_round == Account()
+        assert watched.tracking.total == Account(1, 1, 0)
+        watched.check()
+
+
+def test_copy__pages_that_were_never_reported(form: PteFormat) -> None:
+    """A first full copy: what is dirty from before it was copied in vain."""
+    with Watched(form, 100) as watched:
+        watched.run(0, range(30))
+        watched.copy(range(100))
+        watched.run(0, range(20, 40))
+        assert len(watched.collect()) == 40
+        assert watched.tracking.last_round == Account(copied=100, false_dirty=20, missed=0)
+        watched.check()
+
+
+def test_missed__a_write_between_the_copy_and_the_clear(form: PteFormat) -> None:
+    """It is lost for every mechanism alike."""
+    with Watched(form, 100) as watched:
+        watched.run(0, range(10))
+        watched.collect()
+        watched.copy(range(10))
+        watched.run(0, [3, 4])
+        watched.clear(0, 64)
+        watched.run(0, [4])
+        assert watched.collect() == {4}
+        assert (watched.tracking.missed, watched.tracking.false_dirty) == (1, 0)
+        watched.check()
+
+
+def test_copy__does_not_keep_the_caller_s_array(form: PteFormat) -> None:
+    """It may be filled anew while the round goes on."""
+    with Watched(form, 8) as watched:
+        pages = np.array([1, 2], np.uint64)
+        watched.run(0, [1, 2])
+        watched.tracking.copy(pages)
+        pages[:] = 7
+        watched.tracking.collect()
+        assert watched.tracking.last_round == Account(2, 2, 0)
