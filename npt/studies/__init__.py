@@ -1,18 +1,43 @@
-"""Experiments: what the engine does on this machine, and what real programs' memory does in it."""
+"""Experiments: what the engine does on this machine, what real programs' memory does in it, what it costs to track it."""
 
 from npt.studies.history import HISTORIES, History
+from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.results import Results
 from npt.studies.throughput import Throughput, largest_guest, throughput
+from npt.studies.tracking import MECHANISMS, compare_mechanisms
+from npt.studies.writers import (
+    WRITERS,
+    HotCold,
+    Sequential,
+    Strided,
+    Uniform,
+    Window,
+    Writer,
+    Zipf,
+    writer,
+)  # fmt: skip
 
 __all__ = [
     "HISTORIES",
+    "MECHANISMS",
+    "WRITERS",
     "Difference",
     "History",
+    "HotCold",
     "ReplayResult",
     "Results",
+    "Sequential",
+    "Strided",
     "Throughput",
+    "Uniform",
+    "Window",
+    "Writer",
+    "Zipf",
+    "compare_mechanisms",
+    "dirty_rates",
     "largest_guest",
     "replay",
     "throughput",
+    "writer",
 ]
