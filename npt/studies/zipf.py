@@ -68,7 +68,7 @@ class Zipf(Synthetic):
 
     def _pages(self, window: int) -> U64Array:
         drawn = self._words(randomness.PAGES, window)
-        ranks = np.searchsorted(self._thresholds, drawn, side="right").view(np.uint64)
+        ranks = np.searchsorted(self._thresholds, drawn, side="right").astype(np.uint64)
         return randomness.shuffled(ranks, self.n_pages, self.seed) if self.spread else ranks
 
 
