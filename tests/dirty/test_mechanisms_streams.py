@@ -56,8 +56,9 @@ def play(watched: Watched, stream: Iterator[int], numbers: random.Random, steps:
     for _ in range(steps):
         n = numbers.choice([0, 1, 5, 40, 200])
         pages = [watched.first + next(stream) for _ in range(n)]
-        writes = [numbers.random() < 0.7 for _ in pages]
-        watched.run(numbers.randrange(n_vcpus), pages, numbers.choice([True, False, writes, writes]))
+        share = numbers.choice([0.0, 0.5, 1.0])
+        writes = [numbers.random() < share for _ in pages]
+        watched.run(numbers.randrange(n_vcpus), pages, writes if 0 < share < 1 else bool(share))
         what = numbers.random()
         if what < 0.25:
             watched.collect()
