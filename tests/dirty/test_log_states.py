@@ -1,0 +1,162 @@
+"""``DirtyLog``: started, paused, resumed, stopped, started again."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from npt import (
+    EPT,
+    NPT,
+    TrackingDisabled,
+)
+from tests.dirty.migrating import FIRST, N_PAGES, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
+from tests.space.scene import caught
+
+
+@pytest.fixture(params=[EPT, NPT], ids=["ept", "npt"])
+def made(request: pytest.FixtureRequest) -> Any:
+    """A guest whose space does not track."""
+    with guest(request.param) as guest_:
+        yield guest_
+
+
+# -- started and stopped ------------------------------------------------------------------------------------------------
+
+
+def test_start__first_round_has_what_was_dirty(made: Guest) -> None:
+    """D bits that are there are not cleared: an abort may have put them back."""
+    made.space.set_tracking(True)
+    made.write(1, 2)
+    made.log.start()
+    assert pages_of(made.log.round().bitmap) == {1, 2}
+
+
+def test_start__owes_what_it_is_told(made: Guest) -> None:
+    """Besides what was written; the round that comes owes it and does not report it."""
+    made.log.start(owe=bitmap_of({3, 9}))
+    assert made.owed() == {3, 9}
+    made.write(1)
+    done = made.log.round()
+    assert (pages_of(done.bitmap), pages_of(made.log.owed_by(done))) == ({1}, {1, 3, 9})
+
+
+def test_start__what_it_is_told_is_copied_and_cut(made: Guest) -> None:
+    """Bits past the end are ignored, and the caller's bitmap is his."""
+    told = np.full(5, 0xFF, np.uint8)
+    told.flags.writeable = False
+    made.log.start(owe=told)
+    assert made.owed() == set(range(N_PAGES))
+
+
+@pytest.mark.parametrize("tracking", [False, True])
+@pytest.mark.parametrize("end", ["stop", "abort"])
+def test_end__leaves_tracking_as_it_was(tracking: bool, end: str) -> None:
+    """On if it was on before the start, else off."""
+    with guest(EPT, tracking) as made:
+        made.log.start()
+        assert made.space.tracking
+        getattr(made.log, end)()
+        assert made.space.tracking is tracking
+        assert made.log.state.value == "stopped"
+
+
+def test_pause__turns_off_what_the_log_turned_on(made: Guest) -> None:
+    """And resume turns it on; what was written meanwhile is missing, and the next round says so."""
+    made.log.start()
+    made.write(1)
+    last = made.log.pause()
+    assert last is not None
+    assert (pages_of(last.bitmap), made.space.tracking, made.log.state.value) == ({1}, False, "paused")
+    made.client.write(FIRST + 2 * PAGE, b"not seen")
+    made.log.resume()
+    made.write(3)
+    done, after = made.log.round(), made.log.round()
+    assert (pages_of(done.bitmap), done.gap, after.gap) == ({3}, True, False)
+    assert made.log.rounds.gaps.tolist() == [False, True, False]
+
+
+def test_pause__of_a_space_that_tracked_leaves_no_gap() -> None:
+    """Tracking stays on, and the next round has what was written meanwhile."""
+    with guest(NPT, True) as made:
+        made.log.start()
+        made.log.pause()
+        assert made.space.tracking
+        made.write(7)
+        made.log.resume()
+        done = made.log.round()
+        assert (pages_of(done.bitmap), done.gap) == ({7}, False)
+
+
+def test_resume__owes_what_it_is_told(made: Guest) -> None:
+    """For what was written in the gap."""
+    made.log.start()
+    made.log.pause()
+    made.log.resume(owe=made.log.mapped())
+    made.log.round()
+    assert made.owed() == RAM | ROM
+
+
+def test_resume__of_a_log_that_somebody_turned_off(made: Guest) -> None:
+    """Rounds are refused; resume turns tracking on again, and the next round comes after a gap."""
+    made.log.start()
+    made.space.set_tracking(False)
+    assert isinstance(caught(made.log.round), TrackingDisabled)
+    made.log.resume()
+    assert made.log.round().gap
+
+
+@pytest.mark.parametrize("call", ["pause", "stop"])
+def test_end__of_a_log_that_somebody_turned_off(made: Guest, call: str) -> None:
+    """There is nothing to harvest; the log ends all the same."""
+    made.log.start()
+    made.space.set_tracking(False)
+    assert getattr(made.log, call)() is None
+
+
+def test_stop__harvests_once_more(made: Guest) -> None:
+    """What it reports is owed; a second stop does nothing."""
+    made.log.start()
+    made.write(5)
+    last = made.log.stop()
+    assert last is not None
+    assert pages_of(last.bitmap) == made.owed() == {5}
+    assert made.log.stop() is None
+    assert made.owed() == {5}
+
+
+def test_stop__of_a_paused_log(made: Guest) -> None:
+    """No harvest; tracking is as it was before the start."""
+    made.log.start()
+    made.log.pause()
+    assert made.log.pause() is None
+    assert made.log.stop() is None
+    assert not made.space.tracking
+
+
+def test_start__again_goes_on_counting(made: Guest) -> None:
+    """Rounds and debts stay; the first round comes after a gap, for tracking was off."""
+    made.log.start()
+    made.write(1)
+    made.log.stop()
+    made.log.start(owe=bitmap_of({2}))
+    made.write(3)
+    done = made.log.round()
+    assert (done.number, done.gap, made.owed()) == (2, True, {1, 2, 3})
+
+
+def test_start__again_after_an_abort(made: Guest) -> None:
+    """The first round has what was put back."""
+    made.log.start()
+    made.write(1)
+    made.log.round()
+    made.write(2)
+    made.log.abort()
+    made.log.start()
+    assert pages_of(made.log.round().bitmap) == {1, 2}
+
+
+def test_start__first_has_no_gap(made: Guest) -> None:
+    """Nobody asked for what was written before."""
+    made.log.start()
+    assert not made.log.round().gap
