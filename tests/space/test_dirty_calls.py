@@ -206,6 +206,14 @@ def test_accessed__works_with_tracking_off(space: VmSpace, client: VmClient) -> 
     assert bits(space.accessed(0, PAGE, clear=True)) == ([0] if space.format.name == "npt" else [])
 
 
+def test_set_dirty__a_page_that_is_dirty_and_not_accessed(space: VmSpace, client: VmClient) -> None:
+    """It gets A again, and is not told: it was dirty."""
+    write_to(client, PAGE)
+    space.accessed(0, 4 * PAGE, clear=True)
+    assert bits(space.set_dirty(PAGE, PAGE)) == []
+    assert bits(space.accessed(0, 4 * PAGE)) == [1]
+
+
 # -- tracking -----------------------------------------------------------------------------------------------------------
 
 

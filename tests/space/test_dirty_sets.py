@@ -111,15 +111,23 @@ class DirtyMachine(RuleBasedStateMachine):
 
     # -- who makes pages dirty --------------------------------------------------------------------------------------
 
+    def _run(self, pages: list[int], write: bool) -> None:
+        assert self.vcpu.run([START + page * PAGE for page in pages], write=write).completed == len(pages)
+        self._install(set(pages))
+        if self.tracking or self.form is NPT:
+            self._mark(set(pages), write=write)
+
     @rule(seed=seeds, count=st.integers(1, 60), write=st.booleans())
     def run(self, seed: int, count: int, write: bool) -> None:
         """A vCPU reads or writes here and there."""
         able = sorted(self.writable if write else self.readable)
-        pages = np.random.default_rng(seed).choice(able, count).tolist()
-        assert self.vcpu.run([START + page * PAGE for page in pages], write=write).completed == count
-        self._install(set(pages))
-        if self.tracking or self.form is NPT:
-            self._mark(set(pages), write=write)
+        self._run(np.random.default_rng(seed).choice(able, count).tolist(), write)
+
+    @rule(span=ranges, write=st.booleans())
+    def run_through(self, span: tuple[int, int], write: bool) -> None:
+        """A vCPU reads or writes page after page."""
+        able = self.writable if write else self.readable
+        self._run(sorted(able & set(range(span[0], sum(span)))), write)
 
     @rule(seed=seeds, count=st.integers(1, 20))
     def hold(self, seed: int, count: int) -> None:
