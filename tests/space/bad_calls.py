@@ -107,6 +107,7 @@ CALLS: tuple[Call, ...] = (
     Call("VmSpace.reset_dirty", lambda s: s.space.reset_dirty, {**_range(BeyondSpace), "select": Param("select", None)}),
     Call("VmSpace.set_dirty", lambda s: s.space.set_dirty, {**_range(BeyondSpace), "select": Param("select", None)}),
     Call("VmSpace.accessed", lambda s: s.space.accessed, {**_range(BeyondSpace), "clear": Param("flag", True)}),
+    Call("VmSpace.resident", lambda s: s.space.resident, _range(BeyondSpace)),
     Call("VmSpace.set_tracking", lambda s: s.space.set_tracking, {"enabled": FLAG}),
     Call("VmSpace.translate", lambda s: s.space.translate, {"gpas": Param("gpas", [RAM])}),
     Call("VmSpace.pte", lambda s: s.space.pte, {"gpa": Param("address", RAM, last=None)}),

@@ -122,10 +122,17 @@ BAD_ARRAYS = (
 HUGE_ARRAYS = (*_far([2**47], [2**48], [2**63], [2**64 - PAGE]), Bad("uint64 top", np.array([2**64 - PAGE], np.uint64), FAR))
 UNALIGNED_ARRAYS = (*_invalid([1], [0x1000, 0xFFF]), Bad("uint8", np.array([255], np.uint8), InvalidArgument))
 
+
+class _Matrix(np.ndarray[Any, Any]):
+    """An array that is no plain one."""
+
+
 # The range of every dirty call below is RAM, 64 pages: bitmaps want 8 bytes.
 NO_BITMAPS = _types(
     "x", ODD, 1, 1.0, True, [255] * 8, b"\xff" * 8, bytearray(8), memoryview(bytes(8)), np.uint8(1),
     np.zeros(8, bool), np.zeros(8, np.int8), np.zeros(8, np.uint16), np.zeros(8, np.uint64), np.zeros(8), np.zeros(8, "S1"),
+    np.zeros(8, ">u2"), np.zeros(8, ">u8"), np.zeros(1, "<u8"), np.zeros(1, ">u8"), np.zeros(8, "V1"), np.zeros(8, object),
+    np.zeros(8, [("bits", np.uint8)]), np.zeros(64, bool),
 )  # fmt: skip
 BAD_BITMAPS = (
     Bad("empty", np.zeros(0, np.uint8), InvalidArgument),
@@ -133,6 +140,11 @@ BAD_BITMAPS = (
     Bad("0-d", np.zeros((), np.uint8), InvalidArgument),
     Bad("2-d", np.zeros((1, 8), np.uint8), InvalidArgument),
     Bad("2-d tall", np.zeros((8, 1), np.uint8), InvalidArgument),
+    Bad("2-d of one", np.zeros((1, 1), np.uint8), InvalidArgument),
+    Bad("3-d", np.zeros((2, 2, 2), np.uint8), InvalidArgument),
+    Bad("matrix", np.zeros((1, 8), np.uint8).view(_Matrix), InvalidArgument),
+    Bad("short and strided", np.zeros(14, np.uint8)[::2], InvalidArgument),
+    Bad("short, of the tables", lambda s: s.space.table.entries(1)[:1].view(np.uint8)[:7], InvalidArgument, made=True),
 )
 
 
@@ -151,6 +163,15 @@ def _table(level: int, n: int) -> Callable[[Scene], Any]:
     return view
 
 
+def _entries(level: int, n: int, *, forced: bool) -> Callable[[Scene], Any]:
+    def view(scene: Scene) -> Any:
+        entries = scene.space.table.entries(level)[:n]
+        entries.flags.writeable = forced  # numpy lets who insists: the array that owns the memory is writable
+        return entries
+
+    return view
+
+
 def _engine(name: str, make: Callable[[Scene], Any], dtype: Any) -> Bad:
     return Bad(name, lambda scene: make(scene).view(dtype), InvalidArgument, made=True)
 
@@ -164,6 +185,9 @@ def _outputs(n: int, dtype: Any) -> tuple[Bad, ...]:
         Bad("frombuffer", np.frombuffer(bytes(8 * n), dtype)[:n], InvalidArgument),
         *(_engine(f"{what} page", make, dtype) for what, make in PAGES.items()),
         *(_engine(f"table {level}", _table(level, n), dtype) for level in (4, 3, 2, 1)),
+        *(_engine(f"entries {level}", _entries(level, n, forced=False), dtype) for level in (4, 3, 2, 1)),
+        *(_engine(f"entries {level}, forced", _entries(level, n, forced=True), dtype) for level in (4, 3, 2, 1)),
+        Bad("broadcast", np.broadcast_to(np.zeros(1, dtype), n), InvalidArgument),
     )
 
 
@@ -172,6 +196,10 @@ PAGES: dict[str, Callable[[Scene], Any]] = {
     "read": lambda s: s.reader.readable()[:64],
     "end of": lambda s: s.page.writable()[-64:],
     "buffer": lambda s: s.reservoir.buffer[:64],
+    "end of buffer": lambda s: s.reservoir.buffer[-64:],
+    "memoryview of a": lambda s: np.frombuffer(s.page.writable().data, np.uint8)[64:128],
+    "subclass of a": lambda s: s.page.writable()[:64].view(_Matrix),
+    "neighbour's": lambda s: s.strange.writable()[:64],
 }
 BAD_INTO = (*BAD_BITMAPS, *_outputs(8, np.uint8))
 NO_LOADS = _types(

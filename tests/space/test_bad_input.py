@@ -8,7 +8,9 @@ import pytest
 
 from npt import (
     BeyondSpace,
+    InvalidArgument,
     Prot,
+    TrackingDisabled,
     Vcpu,
 )  # fmt: skip
 from tests.space.bad_calls import CALLS, GOOD_INTEGERS, cases
@@ -27,8 +29,10 @@ BAD = list(cases())
 def test_bad_argument(scene: Scene, call: Call, name: str, bad: Bad, error: type[Exception]) -> None:
     """One bad argument among good ones is refused as documented."""
     arguments = {other: param.make_good(scene) for other, param in call.params.items() if other != name}
-    arguments[name] = bad.value(scene) if bad.made else bad.value
+    value = arguments[name] = bad.value(scene) if bad.made else bad.value
+    before = value.tobytes() if isinstance(value, np.ndarray) else None
     refused(scene, lambda: call.of(scene)(**arguments), error)
+    assert before is None or value.tobytes() == before
 
 
 def test_bad_argument__into_is_untouched(scene: Scene) -> None:
@@ -36,6 +40,18 @@ def test_bad_argument__into_is_untouched(scene: Scene) -> None:
     into = np.full(8, 0xA5, np.uint8)
     refused(scene, lambda: scene.space.track_dirty(SIZE, 64 * PAGE, into=into), BeyondSpace)
     assert (into == 0xA5).all()
+
+
+@pytest.mark.parametrize("name", ["track_dirty", "reset_dirty", "peek_dirty", "set_dirty"])
+@pytest.mark.parametrize("error", [InvalidArgument, BeyondSpace, TrackingDisabled])
+def test_bad_argument__no_bitmap_is_touched(scene: Scene, name: str, error: type[Exception]) -> None:
+    """A call that is refused for whatever else leaves a good bitmap as it was, and may be made again."""
+    bitmap = np.full(9, 0xA5, np.uint8)
+    space = scene.untracked if error is TrackingDisabled else scene.space
+    gpa = SIZE if error is BeyondSpace else RAM + (error is InvalidArgument)
+    argument = {"into" if name == "track_dirty" else "select": bitmap}
+    refused(scene, lambda: getattr(space, name)(gpa, 64 * PAGE, **argument), error)
+    assert (bitmap == 0xA5).all()
 
 
 @pytest.mark.parametrize("call", CALLS, ids=[call.name for call in CALLS])

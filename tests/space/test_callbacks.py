@@ -82,6 +82,7 @@ ALLOWED: dict[str, Callable[[VmSpace, VmClient], object]] = {
     "pte": lambda space, client: space.pte(0),
     "explain": lambda space, client: space.explain(0).leaf,
     "accessed": lambda space, client: space.accessed(0, PAGE).tolist(),
+    "resident": lambda space, client: space.resident(0, PAGE).tolist(),
     "mappings": lambda space, client: space.mappings,
     "resident_count": lambda space, client: space.resident_count,
     "entries": lambda space, client: space.table.entries(1).tolist(),

@@ -59,6 +59,7 @@ NOT_KICKING: dict[str, Callable[[VmSpace, VmClient, RamObject], object]] = {
     "set_tracking to what it is": lambda space, client, ram: space.set_tracking(True),
     "peek_dirty": lambda space, client, ram: space.peek_dirty(0, PAGE),
     "accessed": lambda space, client, ram: space.accessed(0, PAGE),
+    "resident": lambda space, client, ram: space.resident(0, PAGE),
     "translate": lambda space, client, ram: space.translate([0]),
     "hold": lambda space, client, ram: client.hold(0, Prot.RW).release(),
     "write": lambda space, client, ram: client.write(0, b"x"),

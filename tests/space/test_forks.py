@@ -30,6 +30,7 @@ LOOKING: dict[str, Callable[[VmSpace, VmClient], object]] = {
     "explain": lambda space, client: repr(space.explain(0)),
     "peek_dirty": lambda space, client: dirty(space, 0, PAGE),
     "accessed": lambda space, client: bits(space.accessed(0, PAGE)),
+    "resident": lambda space, client: bits(space.resident(0, PAGE)),
     "mappings": lambda space, client: len(space.mappings),
     "resident_count": lambda space, client: space.resident_count,
     "counters": lambda space, client: space.counters,

@@ -39,6 +39,8 @@ TWO_FAULTS: dict[str, tuple[type[Exception], Callable[[Scene], object]]] = {
     "track_dirty list, dead space": (TypeError, lambda s: s.dead_space.track_dirty(0, PAGE, into=[0])),  # type: ignore[arg-type]
     "peek_dirty list, dead space": (TypeError, lambda s: s.dead_space.peek_dirty(0, PAGE, select=[0])),  # type: ignore[arg-type]
     "accessed odd flag, dead space": (TypeError, lambda s: s.dead_space.accessed(0, PAGE, clear=1)),  # type: ignore[arg-type]
+    "resident odd length, dead space": (TypeError, lambda s: s.dead_space.resident(0, 1.0)),  # type: ignore[arg-type]
+    "resident odd gpa, bad length": (TypeError, lambda s: s.space.resident("x", 0)),  # type: ignore[arg-type]
     "set_tracking odd flag, dead space": (TypeError, lambda s: s.dead_space.set_tracking(1)),  # type: ignore[arg-type]
     "translate text, dead space": (TypeError, lambda s: s.dead_space.translate("x")),
     "pte text, dead space": (TypeError, lambda s: s.dead_space.pte("x")),  # type: ignore[arg-type]
@@ -81,6 +83,7 @@ TWO_FAULTS: dict[str, tuple[type[Exception], Callable[[Scene], object]]] = {
     "track_dirty short into, dead space": (StaleHandle, lambda s: s.dead_space.track_dirty(0, N, into=SHORT)),
     "track_dirty square into, dead space": (StaleHandle, lambda s: s.dead_space.track_dirty(0, N, into=SQUARE)),
     "peek_dirty square select, dead space": (StaleHandle, lambda s: s.dead_space.peek_dirty(0, N, select=SQUARE)),
+    "resident unaligned, dead space": (StaleHandle, lambda s: s.dead_space.resident(1, 1)),
     "set_dirty past 2**64, dead space": (StaleHandle, lambda s: s.dead_space.set_dirty(2**64 - PAGE, PAGE)),
     "translate negative, dead space": (StaleHandle, lambda s: s.dead_space.translate([-1])),
     "translate square, dead space": (StaleHandle, lambda s: s.dead_space.translate([[1]])),
@@ -142,6 +145,8 @@ TWO_FAULTS: dict[str, tuple[type[Exception], Callable[[Scene], object]]] = {
     "track_dirty untracked, past the end": (BeyondSpace, lambda s: s.untracked.track_dirty(SIZE, PAGE)),
     "peek_dirty untracked, past the end": (BeyondSpace, lambda s: s.untracked.peek_dirty(SIZE - PAGE, 2 * PAGE)),
     "reset_dirty untracked, past the end": (BeyondSpace, lambda s: s.untracked.reset_dirty(SIZE, PAGE)),
+    "resident unaligned, past the end": (InvalidArgument, lambda s: s.space.resident(SIZE + 1, PAGE)),
+    "resident untracked, past the end": (BeyondSpace, lambda s: s.untracked.resident(SIZE - PAGE, 2 * PAGE)),
     "set_dirty untracked, past the end": (BeyondSpace, lambda s: s.untracked.set_dirty(SIZE, PAGE)),
     "map overlapping, past the end": (BeyondSpace, lambda s: s.space.map(s.spare, SIZE - PAGE, 2 * PAGE, 3)),
     "map_memseg unknown, past the end": (BeyondSpace, lambda s: s.vm.map_memseg(9, SIZE, PAGE, 3)),

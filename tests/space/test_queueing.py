@@ -54,6 +54,8 @@ QUEUEING: dict[str, Callable[[VmSpace, RamObject], object]] = {
     "set_dirty": lambda space, ram: space.set_dirty(0, PAGE),
     "translate": lambda space, ram: space.translate([0]),
     "peek_dirty": lambda space, ram: space.peek_dirty(0, PAGE),
+    "accessed": lambda space, ram: space.accessed(0, PAGE),
+    "resident": lambda space, ram: space.resident(0, PAGE),
     "mappings": lambda space, ram: space.mappings,
 }
 

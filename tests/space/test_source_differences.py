@@ -124,7 +124,7 @@ def test_735__addresses_do_not_alias(space: VmSpace, client: VmClient, ram: RamO
 def test_316__dirty_calls_do_not_alias(space: VmSpace, client: VmClient) -> None:
     """Line 316 harvests GPA for GPA + 2**48; here the range is refused and nothing is lost."""
     write_to(client, 0)
-    for call in (space.track_dirty, space.peek_dirty, space.reset_dirty, space.set_dirty, space.accessed):
+    for call in (space.track_dirty, space.peek_dirty, space.reset_dirty, space.set_dirty, space.accessed, space.resident):
         with pytest.raises(BeyondSpace):
             call(ALIAS, PAGE)
     with pytest.raises(AddressOverflow):

@@ -39,6 +39,7 @@ STALE: dict[str, tuple[Callable[[Scene], Any], dict[str, Act]]] = {
             "set_dirty": lambda h: h.set_dirty(0, PAGE),
             "set_tracking": lambda h: h.set_tracking(True),
             "accessed": lambda h: h.accessed(0, PAGE),
+            "resident": lambda h: h.resident(0, PAGE),
             "accessed clear": lambda h: h.accessed(0, PAGE, clear=True),
             "translate": lambda h: h.translate([0]),
             "pte": lambda h: h.pte(0),

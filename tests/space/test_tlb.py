@@ -54,6 +54,7 @@ def test_flush__what_raises_no_generation_flushes_nothing(space: VmSpace, vcpu: 
         space.set_dirty(0, 4 * PAGE)
         space.peek_dirty(0, 4 * PAGE)
         space.accessed(0, 4 * PAGE)
+        space.resident(0, 4 * PAGE)
         space.set_tracking(space.tracking)
         client = space.client()
         client.write(0, b"abc")

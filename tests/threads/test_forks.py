@@ -24,6 +24,7 @@ LOOKING: dict[str, Callable[[Guest], object]] = {
     "explain": lambda g: repr(g.space.explain(0)),
     "peek_dirty": lambda g: g.space.peek_dirty(0, g.ram.length),
     "accessed": lambda g: g.space.accessed(0, g.ram.length),
+    "resident": lambda g: g.space.resident(0, g.ram.length),
     "mappings": lambda g: g.space.mappings,
     "counters": lambda g: g.space.counters,
     "resident_count": lambda g: g.space.resident_count,
