@@ -90,8 +90,11 @@ CALLS: list[tuple[str, type[BaseException], Callable[[Tracking], object]]] = [
     ("copy: two dimensions", InvalidArgument, lambda t: t.copy([[1]])),
     ("copy: a number", InvalidArgument, lambda t: t.copy(1)),
     ("copy: negative moment", InvalidArgument, lambda t: t.copy([1], -1)),
-    ("copy: moment too late", InvalidArgument, lambda t: t.copy([1], 2**63)),
+    ("copy: moment too late", InvalidArgument, lambda t: t.copy([1], 2**62)),
+    ("copy: moment far too late", InvalidArgument, lambda t: t.copy([1], 2**64)),
     ("copy: moments too few", InvalidArgument, lambda t: t.copy([1, 2, 3], [1, 2])),
+    ("copy: one moment in a list", InvalidArgument, lambda t: t.copy([1, 2, 3], [1])),
+    ("copy: negative moments", InvalidArgument, lambda t: t.copy([1, 2], [1, -2])),
     ("copy: moment a float", TypeError, lambda t: t.copy([1], 1.5)),
     ("copy: moment a bool", TypeError, lambda t: t.copy([1], True)),
 ]

@@ -82,7 +82,7 @@ def test_copy__moment_of_a_write_decides() -> None:
 def test_copy__ahead_of_the_accesses(form: PteFormat) -> None:
     """A moment in the middle of a run that is still to come; one that never comes is at the end."""
     with Watched(form, 8) as watched:
-        watched.tracking.copy([0, 1, 2], [1, 2, 10**6])
+        watched.tracking.copy([0, 1, 2], [1, 2, 2**62 - 1])
         watched.run(0, [0, 1, 0, 2])
         watched.tracking.collect()
         assert watched.tracking.total == Account(copied=3, false_dirty=2, missed=0)
@@ -112,6 +112,18 @@ def test_copy__pages_that_were_never_reported(form: PteFormat) -> None:
         assert len(watched.collect()) == 40
         assert watched.tracking.last_round == Account(copied=100, false_dirty=20, missed=0)
         watched.check()
+
+
+def test_copy__moments_of_each_page(form: PteFormat) -> None:
+    """One each, or one for all; numbers of numpy, and none at all, are fine."""
+    with Watched(form, 8) as watched:
+        watched.run(0, [0, 1, 2])
+        watched.tracking.copy([0, 1, 2], np.array([0, 2, 2]))
+        watched.tracking.copy(np.array([5]), np.uint8(3))
+        watched.tracking.copy([], [])
+        watched.tracking.copy([], 5)
+        watched.tracking.collect()
+        assert watched.tracking.last_round == Account(copied=4, false_dirty=1, missed=0)
 
 
 def test_missed__a_write_between_the_copy_and_the_clear(form: PteFormat) -> None:

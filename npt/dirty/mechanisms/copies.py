@@ -69,19 +69,20 @@ class Copies:
         InvalidArgument
             Pages outside the range, arrays of unequal length, a moment that cannot be.
         """
+        single = isinstance(at, (int, np.integer))
         numbers = as_integers(pages, "pages")
-        moments = None if at is None else as_integers(at, "at")
+        moments = None if at is None else as_integers([at] if single else at, "at")
         numbers = as_u64(numbers, "pages")
         if numbers.size and int(numbers.max()) >= self._n_pages:
             raise InvalidArgument(f"pages holds {int(numbers.max())}; there are {self._n_pages}")
         if moments is None:
             return numbers.copy(), None
-        moments = as_u64(np.broadcast_to(moments, numbers.shape) if moments.ndim == 0 else moments, "at")
-        if moments.shape != numbers.shape:
-            raise InvalidArgument(f"at has shape {moments.shape}; there are {numbers.size} pages")
-        if numbers.size and int(moments.max()) >= _MOMENTS_END:
+        moments = as_u64(moments, "at")
+        if moments.size and int(moments.max()) >= _MOMENTS_END:
             raise InvalidArgument(f"at holds {int(moments.max())}, which is too many accesses")
-        return numbers.copy(), moments
+        if not single and moments.shape != numbers.shape:
+            raise InvalidArgument(f"at has shape {moments.shape}; there are {numbers.size} pages")
+        return numbers.copy(), np.broadcast_to(moments, numbers.shape)
 
     def add(self, pages: U64Array, moments: U64Array | None) -> None:
         """Pages are copied, now or at moments of this round."""

@@ -37,7 +37,8 @@ class DirtyRing(Shadow):
     Notes
     -----
     KVM does it like this: its rings have a power of two entries and reserve 64, and as many more as hardware logs by itself
-    (512 with PML). An exit is then one to user space, which reaps and resets.
+    (512 with PML). An exit is then one to user space, which reaps and resets. There the write that filled the ring is still
+    to be done when its page is armed again, so it faults once more; here it is done.
     """
 
     def __init__(self, size: SupportsIndex, reserved: SupportsIndex = 0) -> None:
