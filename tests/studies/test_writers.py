@@ -279,7 +279,7 @@ def test_zipf__spread_moves_ranks_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [(0.99, 1014 / 1024), (1.2, 1229 / 1024), (1, 1.0), (0.0, 0.0), (8, 8.0), (1e-9, 0)]
+    ("given", "kept"), [(0.99, 1014 / 1024), (0.1, 102 / 1024), (1.2, 1229 / 1024), (1, 1.0), (0.0, 0.0), (8, 8.0), (1e-9, 0)]
 )
 def test_zipf__exponent_is_the_nearest_multiple_of_a_1024th(given: float, kept: float) -> None:
     """What is said of a writer is what it does; writers whose exponents are taken alike are equal."""
@@ -474,6 +474,14 @@ def test_window__there_is_no_such(kind: type[Synthetic]) -> None:
     for wrong in (1.0, True, "1"):
         with pytest.raises(TypeError, match="window must be an integer"):
             writer.window(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", WRITERS.values(), ids=WRITERS)
+def test_writer__only_sizes_go_without_their_names(kind: Callable[..., Synthetic]) -> None:
+    """A fourth number alone could be anything; and no class adds to the three."""
+    with pytest.raises(TypeError, match="positional argument"):
+        kind(100, 10, 10, 1.0)
+    assert kind.__match_args__ == ("n_pages", "n_windows", "accesses")  # type: ignore[attr-defined]
 
 
 def test_writer__cannot_be_changed() -> None:

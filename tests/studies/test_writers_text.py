@@ -19,8 +19,8 @@ from tests.studies.test_writers import SMALL
         ("uniform", Uniform(65536, 100, 10_000)),
         ("sequential:windows=3", Sequential(65536, 3, 10_000)),
         ("zipf:exponent=1.2,pages=4096,windows=7,accesses=99,seed=3", Zipf(4096, 7, 99, exponent=1.2, seed=3)),
-        ("zipf:spread=no", Zipf(65536, 100, 10_000, spread=False)),
-        ("zipf:spread=TRUE", Zipf(65536, 100, 10_000)),
+        *((f"zipf:spread={word}", Zipf(65536, 100, 10_000, spread=False)) for word in ("no", "false", "0")),
+        *((f"zipf:spread={word}", Zipf(65536, 100, 10_000, spread=True)) for word in ("yes", "TRUE", "1")),
         ("strided:size=256MiB,stride=0x10", Strided(65536, 100, 10_000, stride=16)),
         ("uniform: size = 1.5 GiB , seed = 1_000 ", Uniform(393216, 100, 10_000, seed=1000)),
         (
