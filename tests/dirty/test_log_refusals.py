@@ -4,6 +4,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from npt import (
     VmSpace,
 )
 from npt.dirty.log import DirtyLog
-from npt.dirty.rounds import Round
 from tests.dirty.migrating import FIRST, LENGTH, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
 from tests.space.scene import caught, in_callback, on_cpu
 
@@ -112,7 +112,7 @@ def test_round__of_another_log_is_refused(made: Guest) -> None:
     other.start()
     foreign, made_here = other.round(), made.log.round()
     for call in (made.log.acknowledge, made.log.owed_by, made.log.copying):
-        for round_ in (foreign, 0, -1, 2, Round(2, made_here.bitmap, made_here.generation, made_here.time_ns, 0, False)):
+        for round_ in (foreign, 0, -1, 2, replace(made_here, number=2), replace(made_here, number=0)):
             assert isinstance(caught(lambda call=call, round_=round_: call(round_)), InvalidArgument)  # type: ignore[misc]
         for none in (None, 1.0, True, "1"):
             assert isinstance(caught(lambda call=call, none=none: call(none)), TypeError)  # type: ignore[misc]

@@ -283,7 +283,7 @@ def test_load__of_a_compressed_file(file: Path) -> None:
     with np.load(file) as opened:
         arrays = {name: opened[name] for name in opened.files} | {"bits": np.zeros(1 << 24, np.uint8)}
     np.savez_compressed(file, **arrays)
-    refused(file, "compressed")
+    refused(file, "it is compressed")
 
 
 def test_load__of_an_array_that_lies_about_its_size(file: Path) -> None:
