@@ -383,6 +383,13 @@ def test_repr__is_short() -> None:
     assert repr(Strided(10, 2, 3)) == "Strided(n_pages=10, n_windows=2, accesses=3, write_share=1.0, seed=0, stride=8)"
 
 
+def test_writer__what_is_not_said() -> None:
+    """Eight pages, 0.99, spread; a tenth of the pages gets nine tenths of the accesses and moves every ten windows."""
+    assert Strided(99, 1, 1) == Strided(99, 1, 1, stride=8)
+    assert Zipf(99, 1, 1) == Zipf(99, 1, 1, exponent=0.99, spread=True)
+    assert HotCold(99, 1, 1) == HotCold(99, 1, 1, hot_share=0.1, hot_accesses=0.9, move_every=10, step=None)
+
+
 def test_writer__keeps_plain_numbers() -> None:
     """Numpy's integers and floats become Python's, so that a row can be saved as JSON."""
     writer = HotCold(np.uint64(10), np.int8(2), np.int32(3), hot_share=np.float32(0.5), seed=np.uint8(1))  # type: ignore[arg-type]
@@ -415,8 +422,10 @@ BAD_VALUES: list[tuple[Callable[..., Synthetic], dict[str, Any], str]] = [
     (Zipf, {"n_pages": 2**26 + 1}, "a table of 8 bytes a page; it must be at most 67108864"),
     (HotCold, {"hot_share": 0.001}, "leaves no hot page, or no other"),
     (HotCold, {"hot_share": 1.0}, "leaves no hot page, or no other"),
-    (HotCold, {"hot_share": 1.5}, "hot_share"),
-    (HotCold, {"hot_accesses": -0.5}, "hot_accesses"),
+    (HotCold, {"hot_share": 1.5}, "hot_share must be from 0 to 1"),
+    (HotCold, {"hot_accesses": -0.5}, "hot_accesses must be from 0 to 1"),
+    (HotCold, {"hot_accesses": 1.5}, "hot_accesses must be from 0 to 1"),
+    (HotCold, {"move_every": 2**32 + 1}, "move_every must be from 1 to"),
     (HotCold, {"n_pages": 1}, "leaves no hot page, or no other"),
     (HotCold, {"move_every": 0}, "move_every"),
     (HotCold, {"step": 100}, "step 100 is not less than the 100 pages"),
