@@ -32,6 +32,7 @@ from npt.units import PAGE_SHIFT, as_count, as_flag, as_int, as_integers, as_ran
 
 __all__ = ["Sample", "WorkingSet", "check_space", "idle"]
 
+_TRIES = 100  # to read two bits of each page while nothing is unmapped
 _FEW = 64  # samples that there is room for at first
 _END = 1 << 32  # of sample numbers
 
@@ -77,12 +78,19 @@ def idle(space: VmSpace, gpa: SupportsIndex, length: SupportsIndex) -> U8Array:
 
     Notes
     -----
-    A page counts that was resident just before and just after its A bit was read. On EPT, A is set only while tracking is
-    on: without it all pages look idle that were not used before. On nPT a page has A set from when it becomes resident.
+    On EPT, A is set only while tracking is on: without it all pages look idle that were not used before. On nPT a page has A
+    set from when it becomes resident.
+
+    Both bits are read again while others harvest or unmap in between. If they never pause, a page counts that was resident
+    just before and just after its A bit was read.
     """
     gpa, length = check_space(space, gpa, length)
-    before = space.resident(gpa, length)
-    found = difference(before, space.accessed(gpa, length), out=before)
+    for _ in range(_TRIES):
+        generation = space.generation
+        resident = space.resident(gpa, length)
+        found = difference(resident, space.accessed(gpa, length), out=resident)
+        if space.generation == generation:  # nothing that was resident has gone in between
+            return found
     return intersection(found, space.resident(gpa, length), out=found)
 
 
@@ -156,7 +164,7 @@ class WorkingSet(Handle):
         clears = as_flag(clear, "clear")
         gpa, length = check_space(space, gpa, length)
         n_pages = length >> PAGE_SHIFT
-        part = n_pages if part_pages is None else min(as_count(part_pages, "part_pages", least=1), n_pages)
+        part = n_pages if part_pages is None else as_count(part_pages, "part_pages", least=1)
         _check_marks(space)
         self._space, self._range, self._clears = space, (gpa, length), clears
         self._n_pages, self._part_pages, self._n_parts = n_pages, part, -(-n_pages // part)

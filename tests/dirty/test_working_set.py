@@ -154,6 +154,7 @@ def test_unmapped__a_page_stays_in_what_was_seen(machine: Guest) -> None:
     assert bits(working_set.pages()) == [0, 1, 15]
     assert bits(working_set.idle(1)) == list(range(10, N))
     assert bits(working_set.idle()) == [page for page in range(10, N) if page != 15]
+    assert bits(working_set.idle(first=8, n_pages=9)) == [2, 3, 4, 5, 6, 8]
 
 
 # -- queries ------------------------------------------------------------------------------------------------------------
@@ -281,6 +282,7 @@ BAD = [
     ("WorkingSet(space, 0, -PAGE)", InvalidArgument),
     ("WorkingSet(space, 2**64 - PAGE, PAGE)", AddressOverflow),
     ("WorkingSet(space, 1 << 30, PAGE)", BeyondSpace),
+    ("WorkingSet(space, 1 << 30, PAGE, clear=False)", BeyondSpace),
     ("WorkingSet(space, 0, PAGE, part_pages=0)", InvalidArgument),
     ("WorkingSet(space, 0, PAGE, part_pages=-1)", InvalidArgument),
     ("idle(None, 0, PAGE)", TypeError),
