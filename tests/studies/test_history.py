@@ -80,6 +80,13 @@ def test_windows__of_a_file(tmp_path: Path) -> None:
     ]
 
 
+def test_windows__of_a_file_with_one(tmp_path: Path) -> None:
+    """The shortest history there is, in which nothing happens."""
+    nothing, ends = np.array([], np.int64), np.array([0, 0])
+    file = saved(tmp_path, read_pages=nothing, write_pages=nothing, read_offsets=ends, write_offsets=ends)
+    assert [(pages.tolist(), write.tolist()) for pages, write in History.load(file).windows()] == [([], [])]
+
+
 def test_window__is_the_callers_own(history: History) -> None:
     """What is done to it does not change the history."""
     before = history.window(3)
@@ -104,6 +111,12 @@ def test_history__equal_hashable_picklable(tmp_path: Path, history: History) -> 
     assert small != history
     assert small != History.load(saved(tmp_path, write_pages=np.array([1, 2, 1])))
     assert small != "small"
+
+
+def test_history__cannot_be_changed(history: History) -> None:
+    """Its arrays cannot be put in the place of others."""
+    with pytest.raises(AttributeError):
+        history.name = "other"  # type: ignore[misc]
 
 
 def test_repr__is_short() -> None:
