@@ -197,3 +197,16 @@ def test_copying__of_a_round_that_a_later_one_overtakes(form: PteFormat) -> None
         assert [gpa for gpa, _ in loop] == [FIRST + 2 * PAGE, FIRST + 3 * PAGE]
         assert made.owed() == pages_of(made.log.owed_by(second)) == {1, 3}
         assert not np.any(made.log.owed_by(first))
+
+
+@pytest.mark.parametrize("end", ["round", "put_back", "abort"])
+def test_harvest__that_got_into_no_round(form: PteFormat, end: str) -> None:
+    """An interrupt came behind it: its pages are owed, belong to the next round, and can be put back."""
+    with guest(form, True) as made:
+        made.log.start()
+        made.write(1, 9)
+        made.space.track_dirty(FIRST, LENGTH, into=made.log._books.fresh)
+        assert made.owed() == {1, 9}
+        assert made.log.acknowledge(made.log.round()) == 2 if end == "round" else getattr(made.log, end)() is not None
+        assert made.owed() == set()
+        assert made.dirty() == (set() if end == "round" else {1, 9})

@@ -243,9 +243,14 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "bits past the end": ({"bits": u1(0xAA, 0xAA, 0x1A), "counts": u8(11, 2, 17)}, "round 1 does not say"),
     "bits past the end, not counted": ({"bits": u1(0xAA, 0xAA, 0x1A)}, "round 1 does not say"),
     "bits missing": ({"bits": u1(0xAA, 0xAA)}, "round 1 does not say"),
+    "a bitmap too short": ({"sizes": u8(2, 2, 4), "bits": u1(0xAA, 0xAA)}, "round 1 does not say"),
+    "a bitmap too long": ({"sizes": u8(4, 2, 4), "bits": u1(0xAA, 0xAA, 0xA, 0)}, "round 1 does not say"),
     "bits too many": ({"bits": u1(0xAA, 0xAA, 0xA, 0)}, "more than its rounds"),
     "sizes too large": ({"sizes": u8(3, 2**64 - 1, 4)}, "round 2 does not say"),
     "sizes too small": ({"sizes": u8(3, 2, 2)}, "round 3 does not say"),
+    "sizes too large at the end": ({"sizes": u8(3, 2, 5)}, "more than its rounds, or less|round 3"),
+    "half a run": ({"sizes": u8(3, 2, 3), "numbers": u4(3, 19, 1, 2, 5)}, "round 3 does not say"),
+    "no runs": ({"sizes": u8(3, 2, 0), "numbers": u4(3, 19)}, "round 3 does not say"),
     "numbers missing": ({"numbers": u4(3, 19, 1, 2, 5)}, "round 3 does not say"),
     "numbers too many": ({"numbers": u4(3, 19, 1, 2, 5, 15, 0)}, "more than its rounds"),
     "numbers of 8 bytes": ({"numbers": u8(3, 19, 1, 2, 5, 15)}, "numbers is uint64"),
@@ -284,6 +289,18 @@ def test_load__of_a_compressed_file(file: Path) -> None:
         arrays = {name: opened[name] for name in opened.files} | {"bits": np.zeros(1 << 24, np.uint8)}
     np.savez_compressed(file, **arrays)
     refused(file, "it is compressed")
+
+
+def test_load__of_an_array_of_another_version(file: Path) -> None:
+    """numpy has other headers than the one that is written here."""
+    with zipfile.ZipFile(file) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    member = io.BytesIO()
+    np.lib.format.write_array(member, np.load(io.BytesIO(members["counts.npy"])), version=(2, 0))
+    with zipfile.ZipFile(file, "w") as made:
+        for name, content in members.items():
+            made.writestr(name, member.getvalue() if name == "counts.npy" else content)
+    refused(file, "cut off, damaged")
 
 
 def test_load__of_an_array_that_lies_about_its_size(file: Path) -> None:
