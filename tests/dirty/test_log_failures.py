@@ -1,9 +1,11 @@
 """A kick that times out, or a callback that raises, in a call of a dirty log: nothing is lost, and the call may be repeated."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from npt import EPT, NPT, KickTimeout, PteFormat
-from tests.dirty.migrating import RAM, ROM, bitmap_of, guest
+from tests.dirty.migrating import LENGTH, RAM, ROM, bitmap_of, guest, pages_of
 from tests.space.scene import on_cpu_elsewhere
 
 
@@ -96,3 +98,29 @@ def test_start__that_failed_after_tracking_came_on(form: PteFormat) -> None:
         made.log.start()
         made.log.stop()
         assert not made.space.tracking
+
+
+@pytest.mark.parametrize(("call", "state"), [("pause", "paused"), ("stop", "stopped")])
+def test_kick_timeout__when_only_tracking_cannot_be_turned_off(form: PteFormat, call: str, state: str) -> None:
+    """The last round is made, and the log is where it should be; the next try turns tracking off."""
+    with guest(form) as made, ExitStack() as stack:
+        made.log.start(owe=made.log.mapped())
+        made.write(1, 2, 3)
+        late = made.space.client()
+
+        def enter(gpa: int, length: int) -> None:
+            if length == LENGTH:  # after the kick of the harvest, before that of tracking
+                stack.enter_context(on_cpu_elsewhere(late, leaves=False))
+
+        made.client.on_invalidate(enter)
+        with pytest.raises(KickTimeout):
+            getattr(made.log, call)()
+        assert (pages_of(made.log.rounds[1].bitmap), made.log.state.value, made.space.tracking) == ({1, 2, 3}, state, True)
+        made.write(4)
+        stack.close()
+        assert getattr(made.log, call)() is None
+        assert not made.space.tracking
+        made.client.on_invalidate(None)
+        assert made.lost() == set()
+        made.finish()
+        assert made.stale() == set()

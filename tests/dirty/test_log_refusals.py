@@ -1,6 +1,7 @@
 """``DirtyLog``: what it is, what it refuses, and who may look at it when."""
 
 import copy
+import os
 import pickle
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from npt import (
 from npt.dirty.log import DirtyLog
 from tests.dirty.migrating import FIRST, LENGTH, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
 from tests.space.scene import caught, in_callback, on_cpu
+from tests.space.test_forks import in_child
 
 
 @pytest.fixture(params=[EPT, NPT], ids=["ept", "npt"])
@@ -211,3 +213,32 @@ def test_log__of_a_space_that_is_gone(made: Guest) -> None:
     assert isinstance(caught(lambda: DirtyLog(made.space)), StaleHandle)
     made.space = VmSpace(PAGE)
     made.client = made.space.client()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_log__in_a_forked_child(made: Guest) -> None:
+    """It may be looked at, and not changed, whoever had its lock at the fork."""
+    made.log.start(owe=bitmap_of({1, 2}))
+    made.log.round()
+
+    def child() -> None:
+        for call in (*changes(made.log).values(), made.log.start):
+            assert isinstance(caught(call), StaleHandle), call
+        assert (made.owed(), len(made.log.rounds), made.log.state.value) == ({1, 2}, 1, "running")
+        assert repr(made.log)
+
+    inside, over = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with made.log._lock:
+            inside.set()
+            over.wait(10)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    try:
+        assert inside.wait(10)
+        in_child(child)
+    finally:
+        over.set()
+        thread.join()

@@ -160,3 +160,14 @@ def test_start__first_has_no_gap(made: Guest) -> None:
     """Nobody asked for what was written before."""
     made.log.start()
     assert not made.log.round().gap
+
+
+@pytest.mark.parametrize("end", ["stop", "abort"])
+def test_end__forgets_how_tracking_was(made: Guest, end: str) -> None:
+    """Who turns tracking on afterwards has it on after the next stop."""
+    made.log.start()
+    getattr(made.log, end)()
+    made.space.set_tracking(True)
+    made.log.start()
+    made.log.stop()
+    assert made.space.tracking
