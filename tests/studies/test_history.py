@@ -80,6 +80,13 @@ def test_windows__of_a_file(tmp_path: Path) -> None:
     ]
 
 
+def test_windows__of_a_file_with_one_page(tmp_path: Path) -> None:
+    """Read and written, in one window; the last page that a space can have."""
+    one, ends = np.array([0]), np.array([0, 1])
+    file = saved(tmp_path, pages=np.array([2**35 - 1]), read_pages=one, write_pages=one, read_offsets=ends, write_offsets=ends)
+    assert [(pages.tolist(), write.tolist()) for pages, write in History.load(file).windows()] == [([0, 0], [False, True])]
+
+
 def test_windows__of_a_file_with_one(tmp_path: Path) -> None:
     """The shortest history there is, in which nothing happens."""
     nothing, ends = np.array([], np.int64), np.array([0, 0])
@@ -135,6 +142,7 @@ def test_repr__is_short() -> None:
         ({"pages": np.array([5, 5, 700])}, "not ascending"),
         ({"pages": np.array([], np.uint64)}, "pages is empty"),
         ({"pages": np.array([5, 9, 1 << 35])}, "beyond the largest space"),
+        ({"pages": np.array([1, 2, 3], object)}, r"is not an \.npz file"),  # pickled, and a pickle may do anything
         ({"write_offsets": np.array([0, 1, 1, 2])}, "write_offsets does not divide write_pages"),
         ({"write_offsets": np.array([1, 1, 1, 3])}, "write_offsets does not divide write_pages"),
         ({"write_offsets": np.array([0, 2, 1, 3])}, "write_offsets does not divide write_pages"),
