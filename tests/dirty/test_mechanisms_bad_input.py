@@ -245,5 +245,6 @@ def test_repr__is_short(watched: Watched) -> None:
     assert repr(watched.tracking) == (
         "<Tracking of 100 pages, 2 vCPUs: write-protect, pml, pml-7, dirty-bits, ring-16, ring-10-3>"
     )
+    assert (DirtyRing(64).name, PageModificationLog(entries=64).name) == ("ring-64", "pml-64")
     assert repr(DirtyRing(64, 8)) == "<DirtyRing ring-64-8, not started>"
     assert repr(watched.tracking.mechanisms[0]) == "<WriteProtect write-protect, 100 pages, 2 vCPUs>"

@@ -10,6 +10,7 @@ from tests.space.scene import PAGE, SIZE, map_at
 
 SIZES = [1, 511, 512, 513, 262_144]
 RINGS = [(1, 0), (512, 0), (513, 1), (1000, 1), (4096, 64), (65_536, 576), (262_144, 0), (300_000, 5), (10**30, 0)]
+LOGS = [1, 2, 513, 262_144, 10**30]
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -20,9 +21,11 @@ def test_formulas__of_exits(form: PteFormat, n: int) -> None:
         map_at(space, reservoir.allocate(n * PAGE), 0)
         space.populate(0, n * PAGE)
         log, protect, rings = PageModificationLog(), WriteProtect(), [DirtyRing(*ring) for ring in RINGS]
-        tracking = Tracking(space, 0, n * PAGE, [log, protect, *rings], [Vcpu(space.client())])
+        logs = [PageModificationLog(entries=entries) for entries in LOGS]
+        tracking = Tracking(space, 0, n * PAGE, [log, protect, *logs, *rings], [Vcpu(space.client())])
         tracking.run(0, np.random.default_rng(n).permutation(n).astype(np.uint64) * np.uint64(PAGE), write=True)
         assert log.events == Events(log_full_exits=(n - 1) // 512, flushes=1)
+        assert [one.events.log_full_exits for one in logs] == [(n - 1) // entries for entries in LOGS]
         assert protect.events == Events(faults=n, pte_reads=n, pte_writes=n, flushes=1)
         for ring, (size, reserved) in zip(rings, RINGS, strict=True):
             exits = n // (size - reserved)

@@ -104,17 +104,28 @@ def test_tlb__counts_and_pages_are_the_same(form: PteFormat, tlb: int) -> None:
 
 def test_holes__entries_without_a_table_are_not_read(form: PteFormat) -> None:
     """A scan reads the entries of leaf tables that exist: whole tables, of which some pages are mapped."""
-    stretches = [(300, 10), (320, 5), (1030, 600), (3000, 80)]  # tables of pages 0, 1024, 1536, 2560 and 3072
+    stretches = [(300, 10), (330, 300), (1030, 600), (3000, 80)]  # tables of 0, 512, 1024, 1536; not of 2048; of 2560, 3072
     with Watched(form, 4000, first=100, mapped=stretches, rings=[(64, 0)]) as watched:
-        reads = 412 + 1024 + 1024
+        reads = 412 + 512 + 1024 + 1024
         assert watched.tracking.mechanisms[3].setup.pte_reads == reads
-        watched.run(0, [300, 322, 1030, 1629, 3079])
-        assert watched.collect() == {200, 222, 930, 1529, 2979}
+        watched.run(0, [300, 333, 1030, 1629, 3079])
+        assert watched.collect() == {200, 233, 930, 1529, 2979}
         watched.clear(0, 64)
-        watched.clear(64 * 7, 64 * 8)  # of the guest, pages 548 to 1060: all without a table but the last 36
+        watched.clear(64 * 31, 64 * 8)  # of the guest, pages 2084 to 2596: all without a table but the last 36
         assert watched.counts("dirty-bits")["pte_reads"] == reads + 64 + 36
         watched.clear()
         watched.check()
+
+
+def test_holes__tables_that_come_later_are_read(form: PteFormat) -> None:
+    """What is mapped counts from then on, and no longer than it is."""
+    with Watched(form, 1024, mapped=[(0, 512)], rings=[(64, 0)]) as watched:
+        watched.space.map_mmio(1000 * 4096, 4096, 0xFE00_0000)
+        watched.tracking.collect()
+        assert watched.counts("dirty-bits")["pte_reads"] == 1024
+        watched.space.unmap(1000 * 4096, 4096)
+        watched.tracking.collect()
+        assert watched.counts("dirty-bits")["pte_reads"] == 1024 + 512
 
 
 def test_outside__writes_beside_the_range_are_not_noticed(form: PteFormat) -> None:

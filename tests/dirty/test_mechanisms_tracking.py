@@ -11,6 +11,7 @@ from npt import (
     EPT,
     Busy,
     Deadlock,
+    InvalidArgument,
     InvariantError,
     KickTimeout,
     Prot,
@@ -162,6 +163,8 @@ def test_start__forgets_what_was_dirty(form: PteFormat) -> None:
         assert mechanism.setup == Events(pte_reads=600, pte_writes=5, shoot_downs=1)
         assert mechanism.events == Events()
         assert bits(mechanism.collect()) == []
+        with pytest.raises(InvalidArgument):  # one vCPU, unless told
+            mechanism.observe(1, [], np.ones(1, np.uint8))
 
 
 # -- when something fails -----------------------------------------------------------------------------------------------
