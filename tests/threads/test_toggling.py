@@ -7,9 +7,10 @@ is *owed*: the next harvest reports it, however often tracking goes off and on b
 since the last one began; with EPT, whose D bits nobody sets while tracking is off, at a time when it was on or about to be.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from npt import EPT, Prot, PteFormat, Reservoir, TrackingDisabled, Vcpu, VmSpace
 from npt._types import U64Array
 from npt.testing import check, without_shootdown
 from tests.threads.crew import LONG, Crew, crew
+from tests.threads.guest import guest, stay_inside, thrown
 
 PAGE = 0x1000
 FIRST = 0x1FF000  # the last page of a leaf table
@@ -55,11 +57,13 @@ class Toggled:
 
     def write(self, team: Crew) -> None:
         """The vCPU's thread."""
-        rng, number = np.random.default_rng(6), 1 << 32
-        while team.working:
+        rng, number, stints = np.random.default_rng(6), 1 << 32, list[U64Array]()
+        for _ in range(8):  # made before: the vCPU is to be inside most of the time
             pages = rng.choice(HOSTS, STINT // 2), rng.choice(rng.choice(HOSTS, HOT), STINT // 2)
-            gpas = np.uint64(FIRST) + np.concatenate(pages).astype(np.uint64) * np.uint64(PAGE)
+            stints.append(np.uint64(FIRST) + np.concatenate(pages).astype(np.uint64) * np.uint64(PAGE))
+        while team.working:
             number += STINT
+            gpas = stints[number // STINT % len(stints)]
             self.vcpu.run(gpas, write=True, values=np.arange(number, number + STINT, dtype=np.uint64))
 
     # -- the host ---------------------------------------------------------------------------------------------------
@@ -95,16 +99,26 @@ class Toggled:
         self.owed[:], self.may[:] = False, after != before  # written behind the clearing, for all that is known
         self.since = self.before_on = after
 
+    def linger(self) -> None:
+        """Until the vCPU got some way on, or not for long."""
+        start = self.look()
+        for _ in range(100):
+            time.sleep(0)  # let it have the interpreter
+            if int((self.look() != start).sum()) > HOT:
+                return
+
     def phase(self, number: int) -> None:
-        """Tracking on for a while, with no, one or two harvests; the host writes, too."""
+        """Tracking off for a while, then on, with no, one or two harvests; the host writes, too."""
+        self.linger()
         self.turn_on()
         if number % 5 == 0:
             self.host.write(FIRST + HOSTS * PAGE, number.to_bytes(8, "little"))
-        for _ in range(number % 3):
-            time.sleep(0)  # let the vCPU have the interpreter
+        for k in range(number % 3):
+            if k or number % 2:  # else at once: what was written before tracking came on has not been written again
+                self.linger()
             self.harvest()
         if number % 4:
-            time.sleep(0)
+            self.linger()
         self.turn_off()
 
     def phases(self, n: int) -> None:
@@ -156,7 +170,7 @@ def test_toggling__beside_harvests_of_another_thread(form: PteFormat, tlb: int) 
             while team.working and (weight <= N_PAGES or len(windows) < PHASES or len(reports) < PHASES):
                 made.space.set_tracking(True)
                 n_done, start = len(reports), made.look()
-                time.sleep(0)
+                made.linger()
                 written = made.look() != start
                 windows.append((written, n_done, begun[0]))
                 weight += int(written.sum())
@@ -176,6 +190,37 @@ def test_toggling__beside_harvests_of_another_thread(form: PteFormat, tlb: int) 
         harvest()
         for written, first, last in windows:
             assert not (written & ~np.any(reports[first : last + 1], axis=0)).any()
+
+
+@pytest.mark.parametrize("name", ["track_dirty", "peek_dirty", "reset_dirty", "set_dirty"])
+def test_toggling__a_call_that_waited_for_it_is_refused(form: PteFormat, name: str) -> None:
+    """While set_tracking(False) waits for a vCPU others queue behind it; then there is no log for them."""
+    with guest(form) as made:
+        stuck, entered, leave = made.space.client(), threading.Event(), threading.Event()
+        made.client.write(0, b"x")
+        raised: list[type[BaseException] | None] = []
+
+        def turn_off(_: Crew) -> None:
+            made.space.set_tracking(False)
+
+        def ask(_: Crew) -> None:
+            raised.append(thrown(lambda: getattr(made.space, name)(0, made.ram.length)))
+
+        with crew(stay_inside(stuck, entered, leave)), ExitStack() as at_the_end:
+            at_the_end.callback(leave.set)  # or nobody would get on
+            entered.wait()
+            with crew(turn_off) as switch:
+                while not stuck.kicked:
+                    time.sleep(0)
+                with crew(ask):
+                    for _ in range(200):  # it comes to wait; if it does not yet, the answer is the same
+                        time.sleep(0)
+                    waited = made.space.tracking, switch.busy()
+                    leave.set()
+        assert waited == (True, True)
+        assert raised == [TrackingDisabled]
+        made.space.set_tracking(True)
+        assert made.dirty() == {0}
 
 
 # -- the oracle can fail ------------------------------------------------------------------------------------------------
