@@ -167,6 +167,18 @@ def test_start__forgets_what_was_dirty(form: PteFormat) -> None:
             mechanism.observe(1, [], np.ones(1, np.uint8))
 
 
+def test_mechanism__alone(form: PteFormat) -> None:
+    """It can be told by hand what vCPUs did; a clear is of all of it, unless told."""
+    with Watched(form, 100) as watched:
+        mechanism = WriteProtect()
+        mechanism.start(watched.space, 50 * PAGE, 20 * PAGE)
+        mechanism.observe(0, [50 * PAGE, 51 * PAGE, 69 * PAGE + 5, 70 * PAGE, 49 * PAGE], np.ones(1, np.uint8))
+        assert (mechanism.n_pages, bits(mechanism.collect())) == (20, [0, 1, 19])
+        mechanism.clear()
+        assert bits(mechanism.harvest()) == []
+        assert mechanism.events == Events(faults=3, pte_reads=6, pte_writes=6, shoot_downs=1, flushes=1)
+
+
 # -- when something fails -----------------------------------------------------------------------------------------------
 
 
