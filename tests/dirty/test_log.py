@@ -111,6 +111,37 @@ def test_acknowledge__does_not_settle_what_was_asked_for_later(made: Guest) -> N
     assert made.log.acknowledge(3) == 2
 
 
+def test_acknowledge__does_not_count_what_was_asked_for_again(made: Guest) -> None:
+    """It is owed by the round that came after, and by no earlier one."""
+    made.log.start()
+    made.write(1, 2)
+    made.log.round()
+    made.log.resume(owe=bitmap_of({1, 5}))
+    made.log.round()
+    assert pages_of(made.log.owed_by(1)) == {2}
+    assert made.log.acknowledge(1) == 1
+    assert made.owed() == {1, 5}
+
+
+def test_rounds__that_owe_nothing_cost_nothing(made: Guest) -> None:
+    """Bitmaps are kept for those that do."""
+    made.log.start()
+    for page in (1, 2, 3, 3, 4):
+        made.write(page)
+        made.log.acknowledge(made.log.round(), bitmap_of({1, 2, 4}))
+    made.log.round()
+    assert set(made.log._books.by_round) == {4, 6}
+
+
+def test_owed_by__is_a_copy(made: Guest) -> None:
+    """What the caller does to it is no matter to the log."""
+    made.log.start(owe=bitmap_of({1}))
+    done = made.log.round()
+    made.log.owed_by(done)[:] = 0
+    made.log.owed[:] = 0
+    assert made.owed() == {1}
+
+
 def test_acknowledge__of_a_stopped_log(made: Guest) -> None:
     """The last round is sent when all is over."""
     made.log.start()

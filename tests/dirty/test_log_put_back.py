@@ -177,10 +177,10 @@ def test_put_back__counts_what_it_did(form: PteFormat) -> None:
         made.log.start(owe=made.log.mapped())
         made.write(1, 2, 3)
         made.log.round()
-        made.write(2)
+        made.write(2, 3)
         made.log.acknowledge(1, bitmap_of({4}))
         assert made.log.put_back(bitmap_of({1, 2, 4, 12, 13})) == 2
-        assert made.dirty() == {1, 2}
+        assert made.dirty() == {1, 2, 3}
         assert made.owed() == (RAM | ROM) - {1, 2, 4}
 
 

@@ -5,13 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npt import (
-    EPT,
-    NPT,
-    TrackingDisabled,
-)
+from npt import EPT, NPT, KickTimeout, TrackingDisabled
 from tests.dirty.migrating import FIRST, N_PAGES, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
-from tests.space.scene import caught
+from tests.space.scene import caught, on_cpu_elsewhere
 
 
 @pytest.fixture(params=[EPT, NPT], ids=["ept", "npt"])
@@ -171,3 +167,45 @@ def test_end__forgets_how_tracking_was(made: Guest, end: str) -> None:
     made.log.start()
     made.log.stop()
     assert made.space.tracking
+
+
+def test_pause__leaves_a_gap_whoever_ends_it(made: Guest) -> None:
+    """Somebody else turned tracking on before resume: it had been off all the same."""
+    made.log.start()
+    made.log.pause()
+    made.space.set_tracking(True)
+    made.log.resume()
+    assert made.log.round().gap
+
+
+def test_stop__of_a_log_that_does_not_run_leaves_bits_alone() -> None:
+    """Stopped or paused, it harvests nothing, though the space tracks."""
+    with guest(EPT, True) as made:
+        made.write(1)
+        assert made.log.stop() is None
+        made.log.start()
+        made.log.pause()
+        made.write(2)
+        assert made.log.pause() is None
+        assert made.log.stop() is None
+        assert made.dirty() == {2}
+
+
+def test_start__owes_it_besides_what_is_owed(made: Guest) -> None:
+    """What an abort could not put back, too."""
+    made.log.start(owe=made.log.mapped())
+    made.log.abort()
+    made.log.start(owe=bitmap_of({1}))
+    assert made.owed() == ROM | {1}
+
+
+def test_resume__that_failed_remembers_how_tracking_was(made: Guest) -> None:
+    """Before the start, that is: stop turns it off, whoever turned it on meanwhile."""
+    made.log.start()
+    made.log.pause()
+    with on_cpu_elsewhere(made.space.client(), leaves=False), pytest.raises(KickTimeout):
+        made.log.resume()
+    made.space.set_tracking(True)
+    made.log.resume()
+    made.log.stop()
+    assert not made.space.tracking
