@@ -160,7 +160,7 @@ def test_clear__refusals(space: VmSpace, first: int, n: int, manual: bool) -> No
     """First page a multiple of 64; so is the count unless it ends at the end; inside the slot. Else EINVAL, nothing changed."""
     write(space, *PAGES, -1, 133)
     generation, log = space.generation, KvmDirtyLog(space, FIRST, N * PAGE, manual=manual)
-    with pytest.raises(InvalidArgument, match="a multiple of 64|inside the slot") as refusal:
+    with pytest.raises(InvalidArgument, match=r"a multiple of 64|inside the slot") as refusal:
         log.clear(first, n, np.full(8, 2**64 - 1, LE))
     assert refusal.value.errno == errno.EINVAL
     assert (space.generation, dirty(space)) == (generation, PAGES | {-1, 133})
