@@ -249,7 +249,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "sizes too large": ({"sizes": u8(3, 2**64 - 1, 4)}, "round 2 does not say"),
     "sizes too small": ({"sizes": u8(3, 2, 2)}, "round 3 does not say"),
     "sizes too large at the end": ({"sizes": u8(3, 2, 5)}, "more than its rounds, or less|round 3"),
-    "half a run": ({"sizes": u8(3, 2, 3), "numbers": u4(3, 19, 1, 2, 5)}, "round 3 does not say"),
+    "half a run": ({"sizes": u8(3, 2, 3), "numbers": u4(3, 19, 1, 2, 5), "counts": u8(10, 2, 2)}, "round 3 does not say"),
     "no runs": ({"sizes": u8(3, 2, 0), "numbers": u4(3, 19)}, "round 3 does not say"),
     "numbers missing": ({"numbers": u4(3, 19, 1, 2, 5)}, "round 3 does not say"),
     "numbers too many": ({"numbers": u4(3, 19, 1, 2, 5, 15, 0)}, "more than its rounds"),
