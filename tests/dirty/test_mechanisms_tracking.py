@@ -135,6 +135,7 @@ def test_run__read_only_page_ends_it(form: PteFormat) -> None:
         map_at(space, reservoir.allocate(2 * PAGE), 0)
         map_at(space, reservoir.allocate(2 * PAGE), 2 * PAGE, Prot.READ)
         tracking = Tracking(space, 0, 4 * PAGE, [WriteProtect(), DirtyBits()], [Vcpu(space.client())])
+        assert [tracking.run(0, [0], execute=flags).completed for flags in (True, [True])] == [0, 0]  # nor may it be executed
         exit = tracking.run(0, [0, 2 * PAGE, 3 * PAGE, PAGE], write=[True, False, True, True])
         assert (exit.reason.name, exit.completed) == ("FAULT", 2)
         assert bits(tracking.collect()) == [0]
@@ -192,12 +193,26 @@ def test_differ__says_who_and_where(form: PteFormat) -> None:
         map_at(space, ram, 0)
         mechanisms = [WriteProtect(), DirtyBits(), PageModificationLog()]
         tracking = Tracking(space, 0, 16 * PAGE, mechanisms, [Vcpu(space.client())])
-        tracking.run(0, [0], write=True)
+        tracking.run(0, [0, 8 * PAGE], write=True)
         space.client().write(11 * PAGE, b"x")
+        space.client().write(13 * PAGE, b"x")
         with pytest.raises(InvariantError, match=r"page 0xb of .* dirty for dirty-bits and not for write-protect, pml"):
             tracking.collect()
-        tracking.run(0, [11 * PAGE], write=True)
-        assert bits(tracking.collect()) == [0, 11]
+        tracking.run(0, [11 * PAGE, 13 * PAGE], write=True)
+        assert bits(tracking.collect()) == [0, 8, 11, 13]
+        tracking.clear()
+        assert bits(tracking.collect()) == []
+
+
+@pytest.mark.parametrize("n_before", [1, 2, 3])
+def test_differ__any_of_them(form: PteFormat, n_before: int) -> None:
+    """The one that saw less may be the only other one, or any."""
+    with Watched(form, 10) as watched:
+        seeing = [DirtyRing(4), WriteProtect(), PageModificationLog()][:n_before]
+        tracking = Tracking(watched.space, 0, 10 * PAGE, [*seeing, Blind()], watched.vcpus)
+        tracking.run(0, [PAGE], write=True)
+        with pytest.raises(InvariantError, match=r"page 0x1 .* not for blind;"):
+            tracking.collect()
 
 
 @pytest.mark.parametrize("call", ["harvest", "clear"])
@@ -257,6 +272,15 @@ def test_callback__that_raises_leaves_all_as_it_was(form: PteFormat) -> None:
             watched.tracking.harvest()
         listener.on_invalidate(None)
         assert watched.harvest() == {1}
+
+
+class Blind(WriteProtect):
+    """A mechanism that sees nothing."""
+
+    name = "blind"
+
+    def _observe(self, number: int, gpas: U64Array, kinds: U8Array) -> None:
+        pass
 
 
 class Interrupted(WriteProtect):
