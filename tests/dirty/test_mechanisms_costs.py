@@ -82,6 +82,13 @@ def test_examples__say_where_they_are_from(name: str) -> None:
     assert 1000 < COSTS[name].faults < 3000
 
 
+def test_examples__are_what_their_sources_say() -> None:
+    """Microseconds by exits, and milliseconds by faults, in whole nanoseconds."""
+    x86, arm64 = COSTS["kvm-x86"], COSTS["kvm-arm64"]
+    assert [round(x86.stall_ns(Events(**{name: 1}))) for name in Events._fields] == [1914, 1390, 3284, 0, 0, 1390, 0]
+    assert [round(arm64.stall_ns(Events(**{name: 1}))) for name in Events._fields] == [1766, 0, 0, 0, 0, 0, 0]
+
+
 def test_examples__cannot_be_changed() -> None:
     """They are everybody's."""
     with pytest.raises(TypeError):
