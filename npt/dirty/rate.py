@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from npt import kernels
 from npt._types import Handle, Prot, U8Array, U64Array
 from npt.dirty.bitmap import as_pages, count, difference, empty, from_pages, full, intersection
-from npt.dirty.hypergeometric import as_level, as_number, interval
+from npt.dirty.hypergeometric import as_level, interval
 from npt.dirty.runlists import RUN, from_runs
 from npt.dirty.working_set import check_space
 from npt.errors import Fault, InvalidArgument
 from npt.memory.objects import RamObject
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number
 
 __all__ = ["PageSample", "Rate", "as_seconds", "by_bitmap", "draw", "exact"]
 
@@ -332,7 +332,7 @@ class PageSample(Handle):
 def draw(population: U8Array, per_gib: int, seed: int) -> U64Array:
     """Numbers of randomly chosen pages of a bitmap, ascending; all choices of so many pages are alike."""
     n_pages = count(population)
-    n = min(n_pages, -(-n_pages * per_gib // _PAGES_A_GIB))
+    n = -(-n_pages * per_gib // _PAGES_A_GIB)
     (key,) = SeedSequence(seed).generate_state(1, np.uint64).tolist()
     chosen = empty(n_pages)
     kernels.usage.draw(key, n_pages, min(n, n_pages - n), chosen)

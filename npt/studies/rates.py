@@ -1,6 +1,5 @@
 """Dirty rates of a writer, period by period: exact, by bitmap and sampled, side by side, on real bytes."""
 
-import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from types import TracebackType
@@ -10,8 +9,8 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from npt._types import ExitReason, Prot, U64Array
-from npt.dirty.hypergeometric import as_level, as_number
-from npt.dirty.rate import PageSample, Rate, as_seconds, by_bitmap, exact
+from npt.dirty.hypergeometric import as_level
+from npt.dirty.rate import PageSample, as_seconds, by_bitmap, exact
 from npt.errors import InvalidArgument, InvariantError
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
@@ -21,7 +20,7 @@ from npt.space.vmspace import VmSpace
 from npt.studies.randomness import chosen, words
 from npt.studies.results import Results, provenance
 from npt.studies.window import Window, Writer
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number
 
 __all__ = ["dirty_rates"]
 
@@ -114,7 +113,7 @@ def dirty_rates(
         ``sample_seed``; ``written`` (the truth: distinct pages), ``changed`` (those that hold something else than at the
         period's start), ``bytes_per_s``; ``bitmap`` (pages) and ``bitmap_error``; ``sample`` and ``sample_changed`` (pages),
         ``estimate`` (pages), ``low``, ``high``, ``level``, ``estimate_error``, ``covers_written``, ``covers_changed``. Errors
-        are relative to the truth, None where nothing was written.
+        are relative to the truth.
 
     Raises
     ------
@@ -131,6 +130,8 @@ def dirty_rates(
         raise TypeError(f"format must be EPT or NPT, not {type(format).__name__}")
     for value, name in ((period, "period"), (per_gib, "per_gib"), (seed, "seed")):
         as_int(value, name)
+    if n_periods is not None:
+        as_int(n_periods, "n_periods")
     n_windows = as_count(period, "period", least=1)
     in_all = -(-writer.n_windows // n_windows)
     n = in_all if n_periods is None else min(as_count(n_periods, "n_periods"), in_all)
@@ -163,9 +164,8 @@ class _Study:
         self._format, self._window_seconds, self._per_gib, self._level, self.seed = format, window_seconds, per_gib, level, seed
 
     def row(self, guest: _Guest, number: int, first_window: int, windows: list[Window]) -> dict[str, Any]:
-        """One period: sample, run, harvest, compare."""
+        """One period: sample, run, harvest, compare. Nothing is dirty at its start."""
         seconds = self._window_seconds * len(windows)
-        guest.space.track_dirty(*guest.range)
         sample = PageSample(guest.space, *guest.range, per_gib=self._per_gib, seed=_sample_seed(self.seed, number))
         runs = [guest.run(first_window + place, window) for place, window in enumerate(windows)]
         bitmap = by_bitmap(guest.space.track_dirty(*guest.range), seconds, n_pages=guest.n_pages)
@@ -182,14 +182,14 @@ class _Study:
             "changed": int(changed.pages),
             "bytes_per_s": written.bytes_per_s,
             "bitmap": int(bitmap.pages),
-            "bitmap_error": _error(bitmap, written),
+            "bitmap_error": bitmap.error(written),
             "sample": estimate.sampled,
             "sample_changed": estimate.changed,
             "estimate": estimate.pages,
             "low": estimate.low,
             "high": estimate.high,
             "level": estimate.level,
-            "estimate_error": _error(estimate, written),
+            "estimate_error": estimate.error(written),
             "covers_written": estimate.covers(written),
             "covers_changed": estimate.covers(changed),
         }
@@ -199,8 +199,3 @@ def _sample_seed(seed: int, period: int) -> int:
     """A seed of its own for each period."""
     (word,) = SeedSequence(seed, spawn_key=(period,)).generate_state(1, np.uint64).tolist()
     return int(word)
-
-
-def _error(rate: Rate, truth: Rate) -> float | None:
-    error = rate.error(truth)
-    return error if math.isfinite(error) else None

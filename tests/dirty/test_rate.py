@@ -225,7 +225,9 @@ def test_sample__leaves_no_marks(machine: Guest) -> None:
     machine.space.accessed(*machine.range, clear=True)
     machine.space.track_dirty(*machine.range)
     before = machine.space.generation, [machine.space.pte(BASE + page * PAGE) for page in range(N)]
+    n_clients = len(machine.space._core.exclusion.gates)
     whole(machine).compare(1)
+    assert len(machine.space._core.exclusion.gates) == n_clients
     assert before == (machine.space.generation, [machine.space.pte(BASE + page * PAGE) for page in range(N)])
     machine.unmap(0)  # nobody holds anything
     assert machine.reservoir.usage.quarantined == 0

@@ -10,6 +10,7 @@ import pytest
 from npt import EPT, NPT, InvalidArgument, PteFormat
 from npt.dirty.hypergeometric import interval
 from npt.studies.history import History
+from npt.studies.randomness import chosen, words
 from npt.studies.rates import dirty_rates
 from npt.studies.results import Results
 from npt.studies.synthetic import HotCold, Sequential, Uniform
@@ -142,8 +143,19 @@ def test_unchanged__a_share() -> None:
     assert rows != dirty_rates(writer, unchanged=0.25, per_gib=ALL, period=2, seed=1).rows
 
 
-def test_nothing_written__has_no_error_but_right(tmp_path: Any) -> None:
-    """Relative to nothing there is none; the table can be saved and read."""
+def test_unchanged__each_window_by_itself() -> None:
+    """Which pages are stored as they were is drawn anew for each window, whatever the periods are."""
+    pages = list(range(64))
+    silent = [chosen(words(3, 16, window, 64), 0.5) for window in range(6)]
+    for period in (1, 2, 3):
+        rows = dirty_rates(Given(64, *[pages] * 6), unchanged=0.5, seed=3, period=period, per_gib=ALL).rows
+        wanted = [int((~np.logical_and.reduce(silent[at : at + period])).sum()) for at in range(0, 6, period)]
+        assert [row["changed"] for row in rows] == [row["estimate"] for row in rows] == wanted
+        assert all(row["bitmap_error"] == 0.0 for row in rows)
+
+
+def test_nothing_written__is_no_error(tmp_path: Any) -> None:
+    """Nothing is what all three say; the table can be saved and read."""
     results = dirty_rates(Given(9, [-1, -5], []), per_gib=ALL)
     for row in results.rows:
         assert (row["written"], row["bitmap"], row["estimate"], row["bitmap_error"], row["estimate_error"]) == (
