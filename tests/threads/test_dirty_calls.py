@@ -9,6 +9,7 @@
 Each oracle is shown to fail with a fault planted in what it watches. The oracle of A is in ``test_accesses.py``.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -243,6 +244,8 @@ def test_set_dirty__finds_a_harvest_in_two_steps(monkeypatch: pytest.MonkeyPatch
 
     def harvest(space: VmSpace, gpa: int, length: int) -> U8Array:
         found = space.peek_dirty(gpa, length)
+        for _ in range(10):
+            time.sleep(0)  # let the other thread have the interpreter
         space.reset_dirty(gpa, length)
         return found
 
