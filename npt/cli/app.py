@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from npt.units import parse_size
 __all__ = ["cli", "run"]
 
 _INTERRUPTED = 130
+_MECHANISMS = ("dirty-bits", "write-protect", "pml", "ring")
 _FORMATS = {"ept": npt.EPT, "npt": npt.NPT}
 
 
@@ -40,7 +42,9 @@ class _Size(click.ParamType[int]):
 
 def _check_target(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """A result file must be writable before the work, not after it."""
-    if value is not None and not (value.parent.is_dir() and os.access(value.parent, os.W_OK)):
+    if value is None or (value.exists() and not value.is_file()):  # a pipe or device: there is nothing to replace
+        return value
+    if not (value.parent.is_dir() and os.access(value.parent, os.W_OK)):
         raise click.BadParameter(f"{value.parent} is not a directory that can be written to")
     return value
 
@@ -142,9 +146,11 @@ def _as_costs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 
     costs: dict[str, float] = {}
     for value in values:
-        name, _, cost = value.partition("=")
+        name, _equals, cost = value.partition("=")
         if name not in Events._fields:
             raise click.BadParameter(f"{value!r}: the events are {', '.join(Events._fields)}")
+        if name in costs:
+            raise click.BadParameter(f"{name} is said twice")
         try:
             costs[name] = float(cost)
         except ValueError:
@@ -154,15 +160,16 @@ def _as_costs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 
 def _as_granule(_: click.Context, __: click.Parameter, value: str) -> int | None:
     """Pages, or None for the whole range."""
-    try:
-        return None if value == "whole" else int(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a number of pages nor 'whole'") from None
+    if value == "whole":
+        return None
+    if not value.isdecimal() or not int(value) or int(value) % 64:
+        raise click.BadParameter(f"{value!r} is neither a multiple of 64 pages nor 'whole'")
+    return int(value)
 
 
 @cli.command()
 @click.argument("writers", metavar="WRITER...", nargs=-1, required=True)
-@click.option("--mechanism", "mechanisms", multiple=True, help="Repeatable.  [dirty-bits write-protect pml ring]")
+@click.option("--mechanism", "mechanisms", type=click.Choice(_MECHANISMS), multiple=True, help="Repeatable.  [all]")
 @click.option("--format", "format_name", type=click.Choice(list(_FORMATS)), default="ept", show_default=True)
 @click.option("--vcpus", type=click.IntRange(min=1), default=1, show_default=True, help="That share the accesses.")
 @click.option("--ring", type=click.IntRange(min=1), default=4096, show_default=True, help="Entries of each vCPU's ring.")
@@ -200,7 +207,7 @@ def dirty(
             parts.append(
                 tracking.compare_mechanisms(
                     one,
-                    mechanisms=mechanisms or tuple(tracking.MECHANISMS),
+                    mechanisms=tuple(dict.fromkeys(mechanisms)) or _MECHANISMS,
                     format=_FORMATS[format_name],
                     ring=ring,
                     vcpus=vcpus,
@@ -208,12 +215,13 @@ def dirty(
                     clear_at=clear_at,
                     windows=windows,
                     costs=tables,
-                    progress=lambda done, total, name=one.name: watch(name, done, total),
+                    progress=partial(watch, one.name),
                 )
             )
-    results = Results([row for part in parts for row in part.rows], parts[0].meta)
-    show.mechanisms_table(results)
-    _save(results, json_file, csv_file)
+    for part in parts:
+        show.mechanisms_table(part)
+    show.cost_sources(parts[0])
+    _save(Results([row for part in parts for row in part.rows], parts[0].meta), json_file, csv_file)
 
 
 def run() -> None:
@@ -234,4 +242,7 @@ def run() -> None:
         sys.exit(1)
     except OSError as error:
         click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except MemoryError as error:
+        click.echo(f"Error: not enough memory: {error}", err=True)
         sys.exit(1)

@@ -1,24 +1,26 @@
 """Tables out: in a terminal and in a pipe alike."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from npt.studies.replay import ReplayResult
 from npt.studies.results import Results
 from npt.studies.throughput import SIZES, largest_guest
 from npt.units import PAGE_SIZE, format_size
 
-__all__ = ["default_sizes", "mechanisms_table", "progress", "replay_table", "throughput_table"]
+__all__ = ["cost_sources", "default_sizes", "mechanisms_table", "progress", "replay_table", "throughput_table"]
 
 _PIPE_WIDTH = 120
+_WIDEST = 10_000
 _PIPE_STEPS = 4  # lines of progress where there is no terminal to draw in
 
 Watch = Callable[[str, int, int], None]
@@ -26,7 +28,17 @@ Watch = Callable[[str, int, int], None]
 
 def _console() -> Console:
     """Standard output; wide enough for our tables where nobody says how wide it is."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if told else _PIPE_WIDTH, highlight=False)
+
+
+def _print(shown: Table | Text) -> None:
+    """Print; a table that is wider than the terminal is not cut: a number without its last digits is another number."""
+    console = _console()
+    if isinstance(shown, Table):
+        natural = console.measure(shown, options=console.options.update(width=_WIDEST)).maximum
+        console.width = max(console.width, natural)
+    console.print(shown)
 
 
 @contextmanager
@@ -35,7 +47,7 @@ def progress() -> Iterator[Watch]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("starting", total=None)
         yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total)
@@ -87,10 +99,9 @@ def throughput_table(results: Results) -> None:
             f"{row['of_limit']:.2f} of {row['limit']}",
         )
         before = guest
-    console = _console()
-    console.print(table)
+    _print(table)
     meta = results.meta
-    console.print(
+    _console().print(
         f"{meta['cpu']}, {meta['cpus']} CPUs; npt {meta['versions']['npt-engine']}, numpy {meta['versions']['numpy']}, "
         f"numba {meta['versions']['numba']}; least of {meta['repeat']} rounds, seed {meta['seed']}",
         style="dim",
@@ -100,7 +111,7 @@ def throughput_table(results: Results) -> None:
 def replay_table(result: ReplayResult) -> None:
     """What a history did."""
     row = result.row()
-    table = Table(title=f"{result.history} on {result.format}, pages {row['layout']}", show_header=False)
+    table = Table(title=Text(f"{result.history} on {result.format}, pages {row['layout']}"), show_header=False)
     table.add_column("what")
     table.add_column("how much", justify="right")
     table.add_row("windows checked", f"{result.windows:,}")
@@ -114,42 +125,58 @@ def replay_table(result: ReplayResult) -> None:
     table.add_row("time in writes", f"{result.write_seconds:.3f} s")
     table.add_row("time in harvests", f"{result.harvest_seconds:.3f} s")
     table.add_row("differences", "none" if result.difference is None else str(result.difference))
-    _console().print(table)
+    _print(table)
 
 
-_EVENTS = (
-    ("faults", "faults"), ("log full", "log_full_exits"), ("ring full", "ring_full_exits"), ("PTE reads", "pte_reads"),
-    ("PTE writes", "pte_writes"), ("shoot-downs", "shoot_downs"), ("flushes", "flushes"),
-)  # fmt: skip
+_EVENTS = {
+    "faults": "faults",
+    "log-full exits": "log_full_exits",
+    "ring-full exits": "ring_full_exits",
+    "PTE reads": "pte_reads",
+    "PTE writes": "pte_writes",
+    "shoot-downs": "shoot_downs",
+    "flushes": "flushes",
+}
 _STALL = "stall_ns, "
 
 
 def mechanisms_table(results: Results) -> None:
-    """What each mechanism did and would cost, a table for each writer."""
-    console = _console()
-    tables = [key.removeprefix(_STALL) for key in results.rows[0] if key.startswith(_STALL)]
-    for _, group in groupby(results.rows, key=lambda row: (row["writer"], row["options"], row["pages"], row["seed"])):
-        rows = list(group)
-        first = rows[0]
-        table = Table(title=_title(first), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-        table.add_column("mechanism", no_wrap=True)
-        for column, _ in _EVENTS:
-            table.add_column(column, justify="right")
-        for name in tables:
-            table.add_column(f"stall, ms ({name})", justify="right")
-        for row in rows:
-            counts = (f"{row[key]:,}" for _, key in _EVENTS)
-            table.add_row(row["mechanism"], *counts, *(f"{row[_STALL + name] / 1e6:,.3f}" for name in tables))
-        console.print(table)
-        console.print(
+    """What each mechanism did and would cost, for one writer."""
+    first = results.rows[0]
+    _print(Text(_title(first), style="italic"))
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for row in results.rows:
+        table.add_column(row["mechanism"], justify="right", no_wrap=True)
+    for name, key in _EVENTS.items():
+        table.add_row(name, *(f"{row[key]:,}" for row in results.rows))
+    table.add_section()
+    for key in first:
+        if key.startswith(_STALL):
+            stalls = (row[key] for row in results.rows)
+            cells = ("not told" if stall is None else f"{stall / 1e6:,.3f}" for stall in stalls)
+            table.add_row(f"stall, ms ({key.removeprefix(_STALL)})", *cells)
+    _print(table)
+    _print(
+        Text(
             f"{first['reported']:,} pages reported in {first['rounds']:,} rounds; of {first['copied']:,} copied meanwhile "
-            f"{first['false_dirty']:,} false dirty, {first['missed']:,} missed",
+            f"{first['false_dirty']:,} false dirty, {first['missed']:,} missed\n",
             style="dim",
         )
+    )
+
+
+def cost_sources(results: Results) -> None:
+    """Where the costs are from, which are worth no more than that."""
+    for name, table in results.meta["costs"].items():
+        _print(Text(f"costs {name}: {table['source']}", style="dim"))
 
 
 def _title(row: Mapping[str, Any]) -> str:
-    options = f" ({row['options']})" if row["options"] else ""
+    known = {"accesses": "accesses", "write share": "write_share", "seed": "seed"}
+    about = [f"{name} {row[key]:,}" for name, key in known.items() if row[key] is not None]
     whole = row["granule"] >= row["pages"]
+    vcpus = f"{row['vcpus']} vCPU{'s' * (row['vcpus'] > 1)}"
     cleared = f"cleared {'whole' if whole else 'by ' + str(row['granule']) + ' pages'} at {row['clear_at']:g}"
-    return f"{row['writer']}{options}: {row['pages']:,} pages, {row['format']}, {row['vcpus']} vCPU, {cleared}"
+    words = [f"{row['writer']}: {row['pages']:,} pages", *about, row["options"], row["format"], vcpus, cleared]
+    return ", ".join(word for word in words if word)

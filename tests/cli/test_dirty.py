@@ -2,15 +2,19 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from npt.cli import app
 from npt.cli.app import cli
+from npt.studies import MECHANISMS
 from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
@@ -30,7 +34,9 @@ def test_dirty__a_table_a_writer(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     document = json.loads((tmp_path / "d.json").read_text())
     for name in ("dirty-bits", "write-protect", "pml", "ring-4096"):
-        assert result.stdout.count(f"\n {name} ") == 2
+        assert result.stdout.count(f" {name} ") == 2
+    assert result.stdout.count("shoot-downs") == 2
+    assert all(f"costs {name}: " in result.stdout for name in document["meta"]["costs"])
     assert [(row["writer"], row["rounds"]) for row in document["rows"]] == [("sort", 20)] * 4 + [("zipf", 4)] * 4
     assert set(document["meta"]) >= {"command", "versions", "cpu", "commit", "costs"}
     with (tmp_path / "d.csv").open() as file:
@@ -47,16 +53,18 @@ def test_dirty__options_reach_the_study(tmp_path: Path) -> None:
     wanted = {"mechanism": "ring-32", "format": "npt", "vcpus": 3, "granule": 128, "clear_at": 1.5, "rounds": 2}
     assert {key: row[key] for key in wanted} == wanted
     assert row["stall_ns, yours"] == 7 * row["faults"]
-    assert "cleared by 128 pages at 1.5" in result.stdout
+    assert "cleared by 128 pages at 1.5" in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ([], "Missing argument"), (["nix"], "neither a writer"), (["zipf:pages=x"], "pages"),
+        ([], "Missing argument"), (["nix"], "neither a writer"), (["zipf:pages=x"], "pages must be an integer"),
         ([_SMALL, "--granule", "63"], "63"), ([_SMALL, "--granule", "half"], "half"), ([_SMALL, "--clear-at", "nan"], "nan"),
-        ([_SMALL, "--clear-at", "3"], "3"), ([_SMALL, "--mechanism", "x"], "mechanisms"), ([_SMALL, "--cost", "x=1"], "x=1"),
-        ([_SMALL, "--cost", "faults=x"], "faults=x"), ([_SMALL, "--cost", "faults=-1"], "faults"),
+        ([_SMALL, "--clear-at", "3"], "3"), ([_SMALL, "--mechanism", "x"], "'x' is not one of"),
+        ([_SMALL, "--cost", "x=1"], "x=1"),
+        ([_SMALL, "--cost", "faults=x"], "faults=x"), ([_SMALL, "--cost", "faults=-1"], "faults cannot cost"),
+        ([_SMALL, "--cost", "faults=1", "--cost", "faults=2"], "said twice"),
         ([_SMALL, "--ring", "0"], "ring"), ([_SMALL, "--json", "/nowhere/x"], "/nowhere"),
     ],
 )  # fmt: skip
@@ -66,6 +74,56 @@ def test_dirty__bad_arguments(arguments: list[str], word: str) -> None:
     assert done.returncode in (1, 2)
     assert word in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("columns", [None, "20", "60", "80", "200"])
+def test_dirty__no_digit_is_cut_off(columns: str | None, tmp_path: Path) -> None:
+    """Every number of the rows is in the output, however narrow that is; so is every name."""
+    file = tmp_path / "d.json"
+    command = [*_NPT, "dirty", "uniform:pages=70000,windows=2,accesses=3000000", "--cost", "faults=12345", "--json", str(file)]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    if columns is not None:
+        environment["COLUMNS"] = columns
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    words = done.stdout.split()
+    for row in json.loads(file.read_text())["rows"]:
+        names = ("faults", "pte_reads", "pte_writes", "shoot_downs", "reported", "false_dirty")
+        wanted = {f"{row[name]:,}" for name in names}
+        stalls = (value for name, value in row.items() if name.startswith("stall_ns") and value is not None)
+        wanted |= {f"{value / 1e6:,.3f}" for value in stalls}
+        assert wanted | {row["mechanism"], "shoot-downs"} <= set(words)
+
+
+def test_dirty__writers_that_differ_in_one_parameter() -> None:
+    """Each has a table of its own, and says what it is."""
+    texts = [f"uniform:pages=100,windows=2,accesses={n},write_share=0.5,seed=3" for n in (10, 20)]
+    result = CliRunner().invoke(cli, ["dirty", *texts, "--mechanism", "pml"])
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.stdout.split())
+    assert "accesses 10, write share 0.5, seed 3" in told
+    assert "accesses 20, write share 0.5, seed 3" in told
+    assert told.count("pages reported in 2 rounds") == 2
+
+
+def test_dirty__results_into_a_pipe() -> None:
+    """``/dev/stdout`` is a result file like any other, though its pipe has no name."""
+    command = [*_NPT, "dirty", "uniform:pages=10,windows=1,accesses=3", "--json", "/dev/stdout"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert '"rows": [' in done.stdout
+
+
+def test_dirty__names_are_no_markup(tmp_path: Path) -> None:
+    """A file may be called anything."""
+    with as_file(files("npt") / "data" / "sort.npz") as history:
+        (tmp_path / "[bold]x.npz").write_bytes(history.read_bytes())
+    result = CliRunner().invoke(cli, ["dirty", str(tmp_path / "[bold]x.npz"), "--windows", "2"])
+    assert result.exit_code == 0, result.output
+    assert "[bold]x: 7,241 pages" in result.stdout
+
+
+def test_dirty__knows_all_mechanisms() -> None:
+    """Those that may be chosen are those that there are."""
+    assert tuple(MECHANISMS) == app._MECHANISMS
 
 
 def test_dirty__interrupt() -> None:
