@@ -4,9 +4,10 @@ Every public call checks here, once, before anything else: integers go through `
 welcome, floats and bools are not) and are compared as Python ints, so that nothing wraps. What passes may go to a kernel.
 """
 
+import math
 import operator
 import re
-from typing import Any, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ __all__ = [
     "as_int",
     "as_integers",
     "as_length",
+    "as_number",
     "as_prot",
     "as_range",
     "as_select",
@@ -87,6 +89,16 @@ def as_int(value: SupportsIndex, name: str) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+
+
+def as_number(value: SupportsFloat, name: str) -> float:
+    """Any number but a bool, as a float; infinite where it is too large for one."""
+    if isinstance(value, (bool, np.bool_, str, bytes)) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def as_flag(value: Any, name: str) -> bool:
@@ -158,7 +170,7 @@ def as_count(value: SupportsIndex, name: str = "n_pages", *, least: int = 0, end
     """A number of things, ``least`` to below ``end``; of pages unless told, as many as there are addresses for."""
     count = as_int(value, name)
     if not least <= count < end:
-        raise InvalidArgument(f"{name} {count:#x} is not from {least:#x} to below {end:#x}")
+        raise InvalidArgument(f"{name} {count} is not from {least} to below {end}")
     return count
 
 

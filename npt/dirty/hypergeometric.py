@@ -16,25 +16,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import SupportsFloat, SupportsIndex
 
-import numpy as np
-
 from npt.errors import InvalidArgument
-from npt.units import as_count, as_int
+from npt.units import as_count, as_int, as_number
 
-__all__ = ["as_level", "as_number", "interval", "tails"]
+__all__ = ["as_level", "interval", "tails"]
 
 _NEGLIGIBLE = 1e-20  # of the likeliest outcome: all less likely ones together are less than 1e-15
 _CLOSE = 1e-9  # to half of what the level leaves, relative: more than the sums can be wrong by
-
-
-def as_number(value: SupportsFloat, name: str) -> float:
-    """Any number but a bool, as a float; infinite where it is too large for one."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or (not hasattr(value, "__float__") and not hasattr(value, "__index__")):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
 
 
 def as_level(value: SupportsFloat) -> float:

@@ -11,7 +11,8 @@ places for such a window, where the steps of the first and the last gap are coun
 the last. So the sum over all windows is (pages seen) x (windows) - (sum of max(0, d - w) over all gaps).
 
 Guarantees: every time A goes from set to clear it is in exactly one sample, also if several threads take samples.
-Relies on:  nobody else clears A in the range (``VmSpace.accessed``, another ``WorkingSet``): those uses would not be seen here.
+Relies on:  nobody else clears A in the range (``VmSpace.accessed``, another ``WorkingSet``), and on EPT nobody turns tracking
+            off between samples: uses would not be seen here.
 """
 
 import os
@@ -145,7 +146,8 @@ class WorkingSet(Handle):
     Pages count by their address: one that is unmapped stays in what was seen. On nPT a page has A set from when it becomes
     resident, so the next sample counts it, whoever populated it; populate first.
 
-    Takes 4 bytes a page. An interrupt between a harvest and its entry here loses that sample: the pages look unused.
+    Takes 4 bytes a page, and 16 for each part and sample; there is one part unless told. An interrupt between a harvest and
+    its entry here loses that sample: the pages look unused.
 
     Threads may share a working set: samples count in the order in which they are entered.
     """

@@ -1,8 +1,10 @@
 """Who writes: real programs' histories."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -98,12 +100,14 @@ class History:
             ("write", self.write_offsets, self.write_pages),
             ("read", self.read_offsets, self.read_pages),
         ):
-            if offsets.size < 2 or offsets[0] != 0 or offsets[-1] != numbers.size or (np.diff(offsets) < 0).any():
+            if offsets.size < 2 or offsets[0] != 0 or offsets[-1] != numbers.size or (offsets[1:] < offsets[:-1]).any():
                 raise InvalidArgument(f"{path}: {kind}_offsets does not divide {kind}_pages into windows")
             if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.pages.size:
                 raise InvalidArgument(f"{path}: {kind}_pages has numbers that are no places in pages")
         if self.write_offsets.size != self.read_offsets.size:
             raise InvalidArgument(f"{path}: writes and reads have different numbers of windows")
+        if self.window_instructions < 1:
+            raise InvalidArgument(f"{path}: window_instructions {self.window_instructions} is not positive")
 
     @property
     def n_windows(self) -> int:
@@ -152,8 +156,17 @@ class History:
             "accesses": None,
             "write_share": None,
             "seed": None,
-            "options": "",
+            "options": f"sha256={self._digest}",  # a name says little of a file
         }
+
+    @cached_property
+    def _digest(self) -> str:
+        """The first digits of a hash of all arrays, of whatever file they come from."""
+        hashed = hashlib.sha256()
+        for array in (self.pages, self.write_offsets, self.write_pages, self.read_offsets, self.read_pages):
+            hashed.update(array.astype("<u8").tobytes() + b"|")
+        hashed.update(str(self.window_instructions).encode())
+        return hashed.hexdigest()[:12]
 
     def written(self, window: int) -> NDArray[np.int64]:
         """Places in ``pages`` of those written in a window."""

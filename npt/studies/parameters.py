@@ -1,12 +1,11 @@
 """Parameters of writers: what each may be, checked when a writer is made, and read from text."""
 
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from npt.errors import InvalidArgument
-from npt.units import as_flag, as_int
+from npt.units import as_flag, as_int, as_number
 
 __all__ = ["Form", "check", "flag", "form", "real", "whole"]
 
@@ -38,9 +37,7 @@ class Form:
             return as_int(value, name)
         if self.kind is bool:
             return as_flag(value, name)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-        return value
+        return as_number(value, name)
 
     def check(self, value: Any, name: str) -> None:
         """Refuse what is out of range; nan is."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from npt._types import ExitReason, Prot, U64Array
+from npt.dirty.bitmap import empty, from_pages, to_pages, union
 from npt.dirty.hypergeometric import as_level
 from npt.dirty.rate import PageSample, as_seconds, by_bitmap, exact
 from npt.errors import InvalidArgument, InvariantError
@@ -19,7 +20,7 @@ from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
 from npt.studies.randomness import chosen, words
 from npt.studies.results import Results, provenance
-from npt.studies.window import Window, Writer
+from npt.studies.window import Window, Writer, checked
 from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number
 
 __all__ = ["dirty_rates"]
@@ -110,15 +111,18 @@ def dirty_rates(
     -------
     Results
         A row for each period: the writer's own columns; ``format``, ``period`` (from 1), ``period_windows``, ``seconds``,
-        ``sample_seed``; ``written`` (the truth: distinct pages), ``changed`` (those that hold something else than at the
-        period's start), ``bytes_per_s``; ``bitmap`` (pages) and ``bitmap_error``; ``sample`` and ``sample_changed`` (pages),
-        ``estimate`` (pages), ``low``, ``high``, ``level``, ``estimate_error``, ``covers_written``, ``covers_changed``. Errors
-        are relative to the truth.
+        ``rate_seed`` (as given), ``sample_seed`` (the ``PageSample``'s), ``per_gib``, ``unchanged``; ``written`` (the truth:
+        distinct pages), ``changed`` (those that hold something else than at the period's start), ``bytes_per_s``; ``bitmap``
+        (pages) and ``bitmap_error``; ``sample`` and ``sample_changed`` (pages), ``estimate`` (pages), ``low``, ``high``,
+        ``level``, ``estimate_error``, ``covers_written``, ``covers_changed``. Errors are relative to the truth; where nothing
+        was written 0, or None if something was estimated.
 
     Raises
     ------
+    TypeError
+        An argument of another type.
     InvalidArgument
-        A number that cannot be.
+        A number that cannot be; a window of the writer has pages that its guest has not.
 
     See Also
     --------
@@ -132,52 +136,60 @@ def dirty_rates(
         as_int(value, name)
     if n_periods is not None:
         as_int(n_periods, "n_periods")
+    for number, name in ((window_seconds, "window_seconds"), (level, "level"), (unchanged, "unchanged")):
+        as_number(number, name)
     n_windows = as_count(period, "period", least=1)
     in_all = -(-writer.n_windows // n_windows)
     n = in_all if n_periods is None else min(as_count(n_periods, "n_periods"), in_all)
-    study = _Study(
-        format, as_seconds(window_seconds, "window_seconds"), per_gib, as_level(level), as_count(seed, "seed", end=1 << 64)
-    )
-    share = as_number(unchanged, "unchanged")
+    seconds, share = as_seconds(window_seconds, "window_seconds"), as_number(unchanged, "unchanged")
     if not 0 <= share <= 1:
         raise InvalidArgument(f"unchanged {share} is not between 0 and 1")
+    study = _Study(format, seconds, as_int(per_gib, "per_gib"), as_level(level), share, as_count(seed, "seed", end=1 << 64))
     rows = []
     with _Guest(writer.n_pages, format, share, study.seed) as guest:
-        for number, windows in enumerate(_periods(writer, n_windows, n)):
-            rows.append({**writer.row(), **study.row(guest, number, number * n_windows, windows)})
+        windows = enumerate(checked(writer, min(n * n_windows, writer.n_windows)))
+        for number in range(n):
+            of_period = islice(windows, min(n_windows, writer.n_windows - number * n_windows))
+            rows.append({**writer.row(), **study.row(guest, number, of_period)})
             if progress is not None:
                 progress(number + 1, n)
-    return Results(rows, provenance(sample_seed=study.seed, per_gib=as_int(per_gib, "per_gib"), unchanged=share))
-
-
-def _periods(writer: Writer, n_windows: int, n_periods: int) -> Iterator[list[Window]]:
-    """A writer's windows, so many at a time."""
-    windows = iter(writer.windows())
-    for _ in range(n_periods):
-        yield list(islice(windows, n_windows))
+    return Results(rows, provenance())
 
 
 class _Study:
     """How a period is measured."""
 
-    def __init__(self, format: PteFormat, window_seconds: float, per_gib: SupportsIndex, level: float, seed: int) -> None:
-        self._format, self._window_seconds, self._per_gib, self._level, self.seed = format, window_seconds, per_gib, level, seed
+    def __init__(
+        self, format: PteFormat, window_seconds: float, per_gib: int, level: float, unchanged: float, seed: int
+    ) -> None:  # fmt: skip
+        self._format, self._window_seconds, self._per_gib, self._level = format, window_seconds, per_gib, level
+        self._unchanged, self.seed = unchanged, seed
 
-    def row(self, guest: _Guest, number: int, first_window: int, windows: list[Window]) -> dict[str, Any]:
-        """One period: sample, run, harvest, compare. Nothing is dirty at its start."""
-        seconds = self._window_seconds * len(windows)
-        sample = PageSample(guest.space, *guest.range, per_gib=self._per_gib, seed=_sample_seed(self.seed, number))
-        runs = [guest.run(first_window + place, window) for place, window in enumerate(windows)]
+    def row(self, guest: _Guest, number: int, windows: Iterator[tuple[int, Window]]) -> dict[str, Any]:
+        """One period: sample, run, harvest, compare."""
+        guest.space.track_dirty(*guest.range)
+        sample_seed = _sample_seed(self.seed, number)
+        sample = PageSample(guest.space, *guest.range, per_gib=self._per_gib, seed=sample_seed)
+        in_written, in_changed, n_windows = empty(guest.n_pages), empty(guest.n_pages), 0
+        for place, window in windows:
+            of_window = (from_pages(pages, guest.n_pages) for pages in guest.run(place, window))
+            union(in_written, next(of_window), out=in_written)
+            union(in_changed, next(of_window), out=in_changed)
+            n_windows += 1
+        seconds = self._window_seconds * n_windows
         bitmap = by_bitmap(guest.space.track_dirty(*guest.range), seconds, n_pages=guest.n_pages)
         estimate = sample.compare(seconds, level=self._level)
-        written = exact(np.concatenate([pages for pages, _ in runs]), guest.n_pages, seconds)
-        changed = exact(np.concatenate([pages for _, pages in runs]), guest.n_pages, seconds)
+        written = exact(to_pages(in_written), guest.n_pages, seconds)
+        changed = exact(to_pages(in_changed), guest.n_pages, seconds)
         return {
             "format": self._format.name,
             "period": number + 1,
-            "period_windows": len(windows),
+            "period_windows": n_windows,
             "seconds": seconds,
-            "sample_seed": self.seed,
+            "rate_seed": self.seed,
+            "sample_seed": sample_seed,
+            "per_gib": self._per_gib,
+            "unchanged": self._unchanged,
             "written": int(written.pages),
             "changed": int(changed.pages),
             "bytes_per_s": written.bytes_per_s,

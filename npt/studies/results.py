@@ -112,7 +112,7 @@ class Results:
         lines: list[list[Any]] = []
         kept = {key: self.meta[key] for key in ("seed", "cpu", "commit") if key in self.meta}
         for row in self.rows:
-            line = {**row, **kept}
+            line = {**row, **{key: value for key, value in kept.items() if key not in row}}
             if not lines:
                 lines.append(list(line))
             lines.append(list(line.values()))

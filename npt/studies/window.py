@@ -1,7 +1,8 @@
 """The form that all writers have: windows of accesses to numbered pages."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from npt._types import U64Array
 from npt.errors import InvalidArgument
 from npt.units import as_int
 
-__all__ = ["Window", "Writer", "as_window"]
+__all__ = ["Window", "Writer", "as_window", "checked"]
 
 
 class Window(NamedTuple):
@@ -64,3 +65,32 @@ def as_window(window: int, n_windows: int) -> int:
     if not 0 <= number < n_windows:
         raise InvalidArgument(f"window {number} is not one of {n_windows}, which count from 0")
     return number
+
+
+def checked(writer: Writer, n_windows: int) -> Iterator[Window]:
+    """The first windows of a writer, each refused if it is not of the form; anybody may write one.
+
+    Raises
+    ------
+    TypeError
+        A window's arrays are of other types.
+    InvalidArgument
+        A window's arrays are of other shapes, a page is none of the guest's, or there are too few windows.
+    """
+    done = 0
+    pages: Any
+    write: Any
+    for pages, write in islice(writer.windows(), n_windows):
+        where = f"window {done} of {writer.name}"
+        if not isinstance(pages, np.ndarray) or pages.dtype != np.uint64:
+            raise TypeError(f"{where}: pages must be a numpy array of uint64")
+        if not isinstance(write, np.ndarray) or write.dtype != np.bool_:
+            raise TypeError(f"{where}: write must be a numpy array of bool")
+        if pages.ndim != 1 or write.shape != pages.shape:
+            raise InvalidArgument(f"{where}: pages has shape {pages.shape} and write {write.shape}; both must be of one length")
+        if pages.size and int(pages.max()) >= writer.n_pages:
+            raise InvalidArgument(f"{where}: page {int(pages.max())} is none of {writer.n_pages}")
+        done += 1
+        yield Window(pages, write)
+    if done < n_windows:
+        raise InvalidArgument(f"{writer.name} has {done} windows, and not the {writer.n_windows} that it says")

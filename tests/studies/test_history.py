@@ -118,6 +118,7 @@ def test_history__equal_hashable_picklable(tmp_path: Path, history: History) -> 
     assert small != history
     assert small != History.load(saved(tmp_path, write_pages=np.array([1, 2, 1])))
     assert small != "small"
+    assert small.row()["options"] != History.load(saved(tmp_path, write_pages=np.array([1, 2, 1]))).row()["options"]
 
 
 def test_history__cannot_be_changed(history: History) -> None:
@@ -135,6 +136,8 @@ def test_repr__is_short() -> None:
     ("more", "message"),
     [
         ({"pages": None}, "has no array 'pages'"),
+        ({"window_instructions": np.array(0)}, "window_instructions 0 is not positive"),
+        ({"write_offsets": np.array([0, 2**62, -(2**63), 3])}, "write_offsets does not divide write_pages"),
         ({"window_instructions": None}, "has no array 'window_instructions'"),
         ({"window_instructions": np.array([1000])}, "window_instructions is not an integer"),
         ({"pages": np.array([5.0, 9.0, 700.0])}, "pages is not a one-dimensional array of integers"),

@@ -3,11 +3,12 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
-from npt import EPT, NPT, InvalidArgument, PteFormat
+from npt import EPT, NPT, InvalidArgument, PteFormat, ReservoirExhausted
 from npt.dirty.mechanisms import COSTS, Costs, Events
-from npt.studies import Results
+from npt.studies import Results, dirty_rates
 from npt.studies.tracking import GRANULE_PAGES, MECHANISMS, compare_mechanisms
 from npt.studies.writers import WRITERS, Writer, writer
 
@@ -106,12 +107,98 @@ def test_events__of_one_vcpu_that_writes_every_page_once() -> None:
 
 
 def test_stall__is_events_by_their_costs() -> None:
-    """Each table of costs has a column."""
-    costs = {"mine": Costs(faults=10, shoot_downs=3), **COSTS}
-    for row in compare_mechanisms(writer(PATTERNS[1]), costs=costs).rows:
+    """Each table of costs has a column; it is None where nothing that happened has a cost in the table."""
+    costs = {"mine": Costs(faults=10, shoot_downs=3), "faults": Costs(faults=1), **COSTS}
+    found = {row["mechanism"]: row for row in compare_mechanisms(writer(PATTERNS[1]), costs=costs).rows}
+    for row in found.values():
         assert row["stall_ns, mine"] == row["faults"] * 10 + row["shoot_downs"] * 3
+        assert row["stall_ns, faults"] == (row["faults"] or None)
         events = Events(*(row[name] for name in Events._fields))
-        assert all(row[f"stall_ns, {name}"] == table.stall_ns(events) for name, table in costs.items())
+        assert all(row[f"stall_ns, {name}"] in (table.stall_ns(events), None) for name, table in costs.items())
+    assert found["pml"]["stall_ns, kvm-arm64"] is None
+    assert found["pml"]["stall_ns, kvm-x86"] > 0
+
+
+@pytest.mark.parametrize("clear_at", [0.0, 0.5, 1.0, 1.7])
+@pytest.mark.parametrize("granule", [None, GRANULE_PAGES])
+def test_vcpus__do_the_same_accesses_however_it_is_cleared(granule: int | None, clear_at: float) -> None:
+    """A window is cut into a part for each vCPU; their logs fill as the accesses of each say."""
+    source = writer("uniform:pages=4000,windows=1,accesses=5000,seed=8")
+    (window,) = source.windows()
+    noticed: set[int] = set()
+    exits = 0
+    for part in np.array_split(window.pages, 2):
+        logged = [page for page in dict.fromkeys(part.tolist()) if page not in noticed]
+        noticed.update(logged)
+        exits += (len(logged) - 1) // 512
+    (row,) = compare_mechanisms(source, mechanisms=["pml"], vcpus=2, granule=granule, clear_at=clear_at).rows
+    assert row["log_full_exits"] == exits
+
+
+def test_vcpus__run_their_own_parts_between_clears() -> None:
+    """One vCPU after the other, as often as clears cut its part; nothing is done twice or by another."""
+    source = writer("uniform:pages=640,windows=2,accesses=1000,seed=1")
+    whole, cut = (
+        compare_mechanisms(source, mechanisms=["ring"], ring=2000, vcpus=2, granule=granule, clear_at=1.0).rows[0]
+        for granule in (None, GRANULE_PAGES)
+    )
+    assert whole["flushes"] <= 4 < cut["flushes"] <= 2 * 2 + 10  # at most once for each of ten clears, and twice a window
+
+
+class Given:
+    """A writer of windows that are given."""
+
+    name = "given"
+
+    def __init__(self, n_pages: int, n_windows: int, *windows: Any) -> None:
+        self.n_pages, self.n_windows, self._windows = n_pages, n_windows, windows
+
+    def windows(self) -> Any:
+        """As they are."""
+        return iter(self._windows)
+
+    def row(self) -> dict[str, object]:
+        """Nothing to say."""
+        return {"writer": self.name}
+
+
+PAGES, ALL = np.array([1, 2], np.uint64), np.ones(2, np.bool_)
+
+
+@pytest.mark.parametrize(
+    ("window", "error", "message"),
+    [
+        ((np.array([1, 50], np.uint64), ALL), InvalidArgument, "window 1 of given: page 50 is none of 10"),
+        ((np.array([1, 2**52 + 1], np.uint64), ALL), InvalidArgument, "is none of 10"),
+        ((PAGES, np.ones(3, np.bool_)), InvalidArgument, "one length"),
+        ((PAGES.reshape(2, 1), ALL.reshape(2, 1)), InvalidArgument, "one length"),
+        ((PAGES.astype(np.int64), ALL), TypeError, "uint64"),
+        (([1, 2], ALL), TypeError, "uint64"),
+        ((PAGES, [True, True]), TypeError, "bool"),
+        ((PAGES, ALL.astype(np.uint8)), TypeError, "bool"),
+    ],
+)
+@pytest.mark.parametrize("study", [compare_mechanisms, dirty_rates])
+def test_windows__of_another_form(study: Any, window: Any, error: type[Exception], message: str) -> None:
+    """Anybody may write a writer; a window that is none is refused, not done in part."""
+    with pytest.raises(error, match=message):
+        study(Given(10, 2, (PAGES, ALL), window))
+
+
+@pytest.mark.parametrize("study", [compare_mechanisms, dirty_rates])
+def test_windows__fewer_than_it_says(study: Any) -> None:
+    """A result over windows that never were would be none."""
+    with pytest.raises(InvalidArgument, match="given has 1 windows, and not the 3 that it says"):
+        study(Given(10, 3, (PAGES, ALL)))
+
+
+def test_memory__asked_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is refused at the start, with how much it takes."""
+    monkeypatch.setattr("npt.studies.tracking.available_bytes", lambda: 1 << 20)
+    with pytest.raises(ReservoirExhausted, match=r"takes about .* MiB of memory; 1 MiB"):
+        compare_mechanisms(writer("uniform:pages=100000,windows=1,accesses=1"))
+    with pytest.raises(ReservoirExhausted, match="of memory"):
+        compare_mechanisms(writer("uniform:pages=10,windows=1,accesses=1000000"))
 
 
 def test_rows__repeat_and_say_how_they_came_about() -> None:
@@ -121,7 +208,7 @@ def test_rows__repeat_and_say_how_they_came_about() -> None:
     assert results.rows == compare_mechanisms(source, mechanisms=["pml", "ring"], ring=64, windows=3).rows
     row = results.rows[1]
     assert (row["writer"], row["seed"], row["rounds"], row["mechanism"]) == ("strided", 5, 3, "ring-64")
-    assert set(results.meta["costs"]) == set(COSTS)
+    assert results.meta["costs"]["kvm-x86"]["faults"] == COSTS["kvm-x86"].faults
 
 
 def test_progress__counts_windows() -> None:
@@ -143,6 +230,12 @@ BAD: list[tuple[dict[str, Any], type[Exception]]] = [
 
 @pytest.mark.parametrize(("arguments", "error"), BAD, ids=repr)
 def test_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """Bad arguments are told before a guest is made."""
+    """Bad arguments are told before a guest is made; a wrong type before a wrong value."""
     with pytest.raises(error):
         compare_mechanisms(writer(PATTERNS[0]), **arguments)
+
+
+def test_refused__what_is_no_writer() -> None:
+    """Not even words for one."""
+    with pytest.raises(TypeError, match=r"npt\.studies\.writer"):
+        compare_mechanisms("zipf")  # type: ignore[arg-type]
