@@ -102,6 +102,7 @@ class Vcpu(Handle):
         self._scratch: U64Array = np.zeros(0 if tlb else kernels.guest.SCRATCH_WORDS, np.uint64)
         self._outcome: U64Array = np.zeros(4, np.uint64)
         self._turn: dict[str, Accesses] = {}  # whose the arrays above are
+        self._is_compiled = False
 
     def __repr__(self) -> str:
         tlb = f", TLB of {self.tlb}" if self.tlb else ""
@@ -207,6 +208,7 @@ class Vcpu(Handle):
     def _stay(self, accesses: Accesses, start: int = 0) -> VcpuExit:
         """One stay in the tables. Whatever ends it, an interrupt too, the vCPU is out afterwards."""
         gate, outcome = self.client.gate, self._outcome
+        self._compile()
         try:
             self._flush_unless(gate.enter(accesses))
             while True:
@@ -227,6 +229,12 @@ class Vcpu(Handle):
         code = FaultCode.NOMAP if reason == _ABSENT else FaultCode.PROT
         qualification = self.client.core.format.qualification(accesses.prot(start), all_of, any_of)
         return VcpuExit(ExitReason.FAULT, start, int(accesses.gpas[start]), code, qualification)
+
+    def _compile(self) -> None:
+        """See that the kernel is compiled before it runs: on CPU, whoever kicks would have to wait for that."""
+        if not self._is_compiled:
+            kernels.jit.entry_point(kernels.guest.access if self._tlb is None else kernels.tlb.access)
+            self._is_compiled = True
 
     def _flush_unless(self, generation: int) -> None:
         """Forget cached translations unless they are of this generation."""
