@@ -1,7 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,23 +10,18 @@ __all__ = ["write_whole"]
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """All of a file, or nothing: what was there stays until all is written. Into a pipe or device as it is."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file():  # before links are followed: /dev/stdout may lead to a pipe without a name
         path.write_bytes(content)
         return
-    number, scratch = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    path = path.resolve()
+    scratch = path.with_name(f".npt-{secrets.token_hex(8)}")
     try:
-        with open(number, "wb") as file:
+        with open(scratch, "xb") as file:  # new, so that its mode is what the process makes files with
             file.write(content)
-        os.chmod(scratch, path.stat().st_mode if path.exists() else 0o666 & ~_umask())
+        if path.exists():
+            os.chmod(scratch, path.stat().st_mode)
         os.replace(scratch, path)
     except BaseException:
-        with suppress(FileNotFoundError):  # an interrupt behind the last step
+        with suppress(FileNotFoundError):  # an interrupt before the first step, or behind the last
             os.unlink(scratch)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

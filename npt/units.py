@@ -215,7 +215,7 @@ def as_gpas(integers: NDArray[Any], *, aligned: bool = False) -> U64Array:
 
 def check_bitmap_type(bitmap: Any, name: str) -> None:
     """Refuse what is not an array of bytes, whatever its shape."""
-    if not isinstance(bitmap, np.ndarray):
+    if not isinstance(bitmap, np.ndarray) or isinstance(bitmap, np.ma.MaskedArray):  # what is masked is neither 0 nor 1
         raise TypeError(f"{name} must be a numpy array of uint8, not {type(bitmap).__name__}")
     if bitmap.dtype != np.uint8:
         raise TypeError(f"{name} must be of dtype uint8, not {bitmap.dtype}")

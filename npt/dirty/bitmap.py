@@ -31,16 +31,25 @@ __all__ = [
 ]
 
 _ONES = 2**64 - 1
+_OPTIONAL = ("n_pages",)
 
 
 # -- checked at the door ------------------------------------------------------------------------------------------------
 
 
-def as_pages(bitmap: Any, n_pages: SupportsIndex | None, name: str = "bitmap") -> tuple[U8Array, int]:
+def check_types(bitmap: Any, **numbers: SupportsIndex | None) -> None:
+    """Refuse what is no array of bytes, or no integer, whatever its value; None stands for nothing said."""
+    check_bitmap_type(bitmap, "bitmap")
+    for name, number in numbers.items():
+        if number is not None or name not in _OPTIONAL:
+            as_int(number, name)  # type: ignore[arg-type]
+
+
+def as_pages(bitmap: Any, n_pages: SupportsIndex | None) -> tuple[U8Array, int]:
     """A bitmap that is read, contiguous, and how many of its pages count."""
-    check_bitmap_type(bitmap, name)
+    check_types(bitmap, n_pages=n_pages)
     n = bitmap.size * 8 if n_pages is None else as_count(n_pages)
-    return np.ascontiguousarray(as_bitmap(bitmap, n, name)), n
+    return np.ascontiguousarray(as_bitmap(bitmap, n)), n
 
 
 def as_out(out: Any, *read: np.ndarray[Any, Any]) -> None:
@@ -138,6 +147,7 @@ def next_clear(bitmap: U8Array, start: SupportsIndex = 0, *, n_pages: SupportsIn
 
 
 def _find(bitmap: U8Array, start: SupportsIndex, n_pages: SupportsIndex | None, flip: int) -> int | None:
+    check_types(bitmap, start=start, n_pages=n_pages)
     start = as_int(start, "start")
     bitmap, n = as_pages(bitmap, n_pages)
     if start < 0:
@@ -174,9 +184,12 @@ def to_pages(bitmap: U8Array, *, n_pages: SupportsIndex | None = None) -> U64Arr
     [0, 2, 9]
     """
     bitmap, n = as_pages(bitmap, n_pages)
-    pages = np.empty(kernels.bitmap.count(bitmap, n), np.uint64)
-    kernels.bitmap.numbers(bitmap, n, pages)
-    return pages
+    n_set = kernels.bitmap.count(bitmap, n)
+    while True:
+        pages = np.empty(n_set, np.uint64)
+        n_set = kernels.bitmap.numbers(bitmap, n, pages)
+        if n_set <= pages.size:  # else another thread has set more of them meanwhile
+            return pages[:n_set]
 
 
 def from_pages(pages: Any, n_pages: SupportsIndex) -> U8Array:
@@ -204,6 +217,8 @@ def from_pages(pages: Any, n_pages: SupportsIndex) -> U8Array:
     numbers = as_integers(pages, "pages")
     n = as_count(n_pages)
     numbers = as_u64(numbers, "pages")
+    if numbers is pages:
+        numbers = numbers.copy()  # what is checked is what is used, whatever another thread does to it
     if numbers.size and int(numbers.max()) >= n:
         raise InvalidArgument(f"pages holds {int(numbers.max()):#x}; the bitmap has {n:#x} pages")
     bitmap = empty(n)
@@ -231,7 +246,7 @@ def section(bitmap: U8Array, first: SupportsIndex, n_pages: SupportsIndex) -> U8
     TypeError, InvalidArgument
         As for ``count``; the pages reach past the bitmap's end.
     """
-    as_int(first, "first"), as_int(n_pages, "n_pages")
+    check_types(bitmap, first=first, n_pages=n_pages)
     bitmap, n_all = as_pages(bitmap, None)
     start, n = as_count(first, "first"), as_count(n_pages)
     if start + n > n_all:
@@ -253,8 +268,10 @@ def section(bitmap: U8Array, first: SupportsIndex, n_pages: SupportsIndex) -> U8
 
 def _pair(a: Any, b: Any, out: Any) -> tuple[U8Array, U8Array]:
     """Two bitmaps of one length, and a third that is one of them or apart from both."""
-    for bitmap, name in ((a, "a"), (b, "b"), *(((out, "out"),) if out is not None else ())):
+    named = {"a": a, "b": b} if out is None else {"a": a, "b": b, "out": out}
+    for name, bitmap in named.items():
         check_bitmap_type(bitmap, name)
+    for name, bitmap in named.items():
         if bitmap.ndim != 1 or bitmap.size != a.size:
             raise InvalidArgument(f"{name} has shape {bitmap.shape}, a has {a.shape}; they must be of one length")
     if out is not None:

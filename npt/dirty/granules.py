@@ -9,9 +9,9 @@ import numpy as np
 
 from npt import kernels
 from npt._types import U8Array
-from npt.dirty.bitmap import as_pages, count, empty
+from npt.dirty.bitmap import as_pages, check_types, count, empty
 from npt.errors import InvalidArgument
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_aligned, as_bitmap, as_count, as_int, check_bitmap_type
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_aligned, as_bitmap, as_count, as_int, check_bitmap_type, check_overflow
 
 __all__ = ["coarsen", "inflation", "n_granules", "refine"]
 
@@ -24,6 +24,15 @@ def _as_granule(granule: SupportsIndex) -> int:
     if not PAGE_SIZE <= size <= _LARGEST or size & (size - 1):
         raise InvalidArgument(f"granule {size:#x} is not a power of two from {PAGE_SIZE:#x} to {_LARGEST:#x} bytes")
     return size.bit_length() - 1 - PAGE_SHIFT
+
+
+def _as_range(base: SupportsIndex, granule: SupportsIndex, n_pages: SupportsIndex) -> tuple[int, int, int]:
+    """Address of the first page, log2 of the pages of a granule, number of pages; types before values."""
+    for number, name in ((base, "base"), (granule, "granule"), (n_pages, "n_pages")):
+        as_int(number, name)
+    gpa, shift, n = as_aligned(base, "base"), _as_granule(granule), as_count(n_pages)
+    check_overflow(gpa, n << PAGE_SHIFT, "base")
+    return gpa, shift, n
 
 
 def _offset(base: int, shift: int) -> int:
@@ -39,7 +48,7 @@ def n_granules(granule: SupportsIndex, n_pages: SupportsIndex, *, base: Supports
     TypeError, InvalidArgument
         As for ``coarsen``.
     """
-    base, shift, n = as_aligned(base, "base"), _as_granule(granule), as_count(n_pages)
+    base, shift, n = _as_range(base, granule, n_pages)
     return -(-(n + _offset(base, shift)) >> shift) if n else 0
 
 
@@ -70,14 +79,17 @@ def coarsen(
         Not an array of ``uint8``, or not integers.
     InvalidArgument
         Not one-dimensional, too short for ``n_pages``, ``base`` unaligned, or a granule that is none.
+    AddressOverflow
+        The range reaches 2**64.
 
     Examples
     --------
     >>> coarsen(np.array([1, 0, 0, 0x80], np.uint8), 64 << 10).tolist()
     [3]
     """
-    base, shift = as_aligned(base, "base"), _as_granule(granule)
+    check_types(bitmap, granule=granule, base=base, n_pages=n_pages)
     bitmap, n = as_pages(bitmap, n_pages)
+    base, shift, n = _as_range(base, granule, n)
     out = empty(n_granules(PAGE_SIZE << shift, n, base=base))
     kernels.bitmap.coarsen(bitmap, n, _offset(base, shift), shift, out)
     return out
@@ -107,8 +119,8 @@ def refine(coarse: U8Array, granule: SupportsIndex, n_pages: SupportsIndex, *, b
     TypeError, InvalidArgument
         As for ``coarsen``.
     """
-    base, shift, n = as_aligned(base, "base"), _as_granule(granule), as_count(n_pages)
     check_bitmap_type(coarse, "coarse")
+    base, shift, n = _as_range(base, granule, n_pages)
     coarse = np.ascontiguousarray(as_bitmap(coarse, n_granules(PAGE_SIZE << shift, n, base=base), "coarse"))
     out = empty(n)
     if n:
@@ -141,6 +153,7 @@ def inflation(
     >>> inflation(np.array([1, 0, 0, 0x80], np.uint8), 64 << 10)
     16.0
     """
+    check_types(bitmap, granule=granule, base=base, n_pages=n_pages)
     bitmap, n = as_pages(bitmap, n_pages)
     coarse = coarsen(bitmap, granule, base=base, n_pages=n)
     set_here = count(bitmap, n_pages=n)

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npt._types import Handle, U8Array, U64Array
+from npt.dirty.bitmap import count
 from npt.errors import InvalidArgument
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, as_flag, as_int, as_range, bitmap_bytes, check_bitmap_type, check_inside
+from npt.units import PAGE_SHIFT, as_bitmap, as_count, as_flag, as_int, as_range, bitmap_bytes, check_bitmap_type, check_inside
 
 __all__ = ["KvmDirtyLog", "from_words", "to_words"]
 
@@ -100,11 +101,15 @@ class KvmDirtyLog(Handle):
         """
         if self.manual:
             return to_words(self._space.peek_dirty(self.gpa, self.length), self.n_pages)
-        words = np.zeros(
-            _n_words(self.n_pages), _WORD
-        )  # there before bits are cleared: nothing between that and the return fails
-        self._space.track_dirty(self.gpa, self.length, into=words.view(np.uint8))
-        return words
+        words = np.zeros(_n_words(self.n_pages), _WORD)  # there before bits are cleared: only an interrupt can come between
+        bitmap = words.view(np.uint8)
+        try:
+            self._space.track_dirty(self.gpa, self.length, into=bitmap)
+            return words
+        except BaseException:
+            if bitmap.any():
+                self._space.set_dirty(self.gpa, self.length, select=bitmap)
+            raise
 
     def clear(self, first_page: SupportsIndex, n_pages: SupportsIndex, words: Words) -> int:
         """Clear the pages that a bitmap names, in the sense of KVM_CLEAR_DIRTY_LOG; it works in either mode.
@@ -141,7 +146,7 @@ class KvmDirtyLog(Handle):
         if not n:
             return 0
         cleared = self._space.reset_dirty(self.gpa + (first << PAGE_SHIFT), n << PAGE_SHIFT, select=select)
-        return int(np.bitwise_count(cleared).sum())
+        return count(cleared)
 
     def _check_granule(self, first: int, n: int) -> None:
         if first < 0 or first % WORD_PAGES:
@@ -172,12 +177,10 @@ def to_words(bitmap: U8Array, n_pages: SupportsIndex) -> Words:
     InvalidArgument
         A bitmap that is too short or not one-dimensional, a negative number of pages.
     """
-    n = as_int(n_pages, "n_pages")
+    as_int(n_pages, "n_pages")
     check_bitmap_type(bitmap, "bitmap")
-    _check_pages(n)
-    n_bytes = bitmap_bytes(n)
-    if bitmap.ndim != 1 or bitmap.size < n_bytes:
-        raise InvalidArgument(f"bitmap must be one-dimensional, of {n_bytes:#x} bytes or more, not of shape {bitmap.shape}")
+    n = as_count(n_pages)
+    bitmap, n_bytes = as_bitmap(bitmap, n), bitmap_bytes(n)
     words = np.zeros(_n_words(n), _WORD)
     words.view(np.uint8)[:n_bytes] = bitmap[:n_bytes]
     if n % WORD_PAGES:
@@ -205,9 +208,9 @@ def from_words(words: Words, n_pages: SupportsIndex) -> U8Array:
     InvalidArgument
         Words too few or too many, or not one-dimensional; a negative number of pages.
     """
-    n = as_int(n_pages, "n_pages")
+    as_int(n_pages, "n_pages")
     _check_word_type(words)
-    _check_pages(n)
+    n = as_count(n_pages)
     return _bitmap_of(words, n, exact=True)
 
 
@@ -229,11 +232,6 @@ def _check_word_type(words: Any) -> None:
         raise TypeError(f"words must be a numpy array of <u8, not {type(words).__name__}")
     if words.dtype != _WORD:
         raise TypeError(f"words must be of dtype <u8, not {words.dtype.str}")
-
-
-def _check_pages(n: int) -> None:
-    if n < 0:
-        raise InvalidArgument(f"n_pages {n} is negative")
 
 
 def _n_words(n_pages: int) -> int:

@@ -6,9 +6,9 @@ import numpy as np
 
 from npt import kernels
 from npt._types import U8Array, U64Array
-from npt.dirty.bitmap import as_out, as_pages, empty
+from npt.dirty.bitmap import as_out, as_pages, check_types, empty
 from npt.errors import InvalidArgument
-from npt.units import ADDRESS_END, PAGE_MASK, PAGE_SHIFT, as_aligned, as_count, check_overflow
+from npt.units import ADDRESS_END, PAGE_MASK, PAGE_SHIFT, as_aligned, as_count, as_int, check_overflow
 
 __all__ = ["RUN", "from_runs", "partition", "runs"]
 
@@ -48,15 +48,16 @@ def runs(
         Not one-dimensional, too short for ``n_pages``, ``base`` unaligned, or ``out`` too short, strided, read-only or
         overlapping the bitmap.
     AddressOverflow
-        A page that is set would be at 2**64 or beyond.
+        A page that is set would reach 2**64.
 
     Examples
     --------
     >>> runs(np.array([0b0110_0001], np.uint8), base=0x10000).tolist()
     [(65536, 1), (86016, 2)]
     """
-    base = as_aligned(base, "base")
+    check_types(bitmap, base=base, n_pages=n_pages)
     _check_out_type(out)
+    base = as_aligned(base, "base")
     bitmap, n = as_pages(bitmap, n_pages)
     if base + (n << PAGE_SHIFT) >= ADDRESS_END:
         _check_last(bitmap, n, base)
@@ -64,13 +65,12 @@ def runs(
         as_out(out, bitmap)
     state = np.zeros(kernels.runs.STATE_WORDS, np.uint64)
     words = np.empty(_FEW, np.uint64) if out is None else out.view(np.uint64)
-    if not kernels.runs.append(bitmap, n, base, words, state):
+    while not kernels.runs.append(bitmap, n, base, words, state):  # once, unless another thread sets more of them meanwhile
         n_edges = int(state[kernels.runs.EDGES]) + kernels.runs.count_edges(bitmap, n, int(state[kernels.runs.WORD]))
         if out is not None:
             raise InvalidArgument(f"out has room for {out.size} runs; there are {n_edges // 2}")
         few, words = words[: int(state[kernels.runs.EDGES])], np.empty(n_edges, np.uint64)
         words[: few.size] = few
-        kernels.runs.append(bitmap, n, base, words, state)
     found: np.ndarray[Any, Any] = words[: int(state[kernels.runs.EDGES])].view(RUN)
     return found
 
@@ -92,10 +92,14 @@ def _check_last(bitmap: U8Array, n_pages: int, base: int) -> None:
         check_overflow(base + (end - 1 << PAGE_SHIFT), (beyond - end + 2) << PAGE_SHIFT, "base")
 
 
-def _as_runs(array: Any) -> U64Array:
-    """Runs as words, in turn an address and a number of pages: each aligned, none empty, by address, none overlapping."""
-    if not isinstance(array, np.ndarray) or array.dtype != RUN:
+def _check_run_type(runs: Any) -> None:
+    if not isinstance(runs, np.ndarray) or runs.dtype != RUN:
         raise TypeError(f"runs must be a numpy array of {RUN}, as runs() gives")
+
+
+def _as_runs(given: np.ndarray[Any, Any]) -> U64Array:
+    """Runs as words, in turn an address and a number of pages: each aligned, none empty, by address, none overlapping."""
+    array = np.array(given)  # what is checked is what is used, whatever another thread does to it
     if array.ndim != 1:
         raise InvalidArgument(f"runs must be one-dimensional, not of shape {array.shape}")
     gpas, sizes = array["gpa"], array["n_pages"]
@@ -105,7 +109,7 @@ def _as_runs(array: Any) -> U64Array:
         raise InvalidArgument("runs holds an address that is not page-aligned")
     if (gpas[1:] < gpas[:-1] + (sizes[:-1] << np.uint64(PAGE_SHIFT))).any():
         raise InvalidArgument("runs must be by address and not overlap")
-    return np.ascontiguousarray(array).view(np.uint64)
+    return array.view(np.uint64)
 
 
 def from_runs(runs: np.ndarray[Any, Any], n_pages: SupportsIndex, *, base: SupportsIndex = 0) -> U8Array:
@@ -131,8 +135,13 @@ def from_runs(runs: np.ndarray[Any, Any], n_pages: SupportsIndex, *, base: Suppo
         Not runs.
     InvalidArgument
         Runs that overlap or are not by address, or are not inside the bitmap.
+    AddressOverflow
+        The bitmap reaches 2**64.
     """
+    _check_run_type(runs)
+    as_int(base, "base"), as_int(n_pages, "n_pages")
     base, n = as_aligned(base, "base"), as_count(n_pages)
+    check_overflow(base, n << PAGE_SHIFT, "base")
     words = _as_runs(runs)
     bitmap = empty(n)
     if words.size:
@@ -170,6 +179,7 @@ def partition(runs: np.ndarray[Any, Any], n_pages: SupportsIndex) -> list[np.nda
     >>> [part.tolist() for part in partition(runs(np.array([0b1101_1111], np.uint8)), 4)]
     [[(0, 4)], [(16384, 1), (24576, 2)]]
     """
+    _check_run_type(runs)
     n = as_count(n_pages, least=1)
     words = _as_runs(runs)
     total = int(words[1::2].sum())

@@ -93,16 +93,18 @@ def remove(bitmap: U8Array, other: U8Array) -> None:
         bitmap[i] &= ~other[i]
 
 
-@kernel("void(Array(u1, 1, 'C', True), u8, u8[::1])")
-def numbers(bitmap: U8Array, n_pages: np.uint64, out: U64Array) -> None:
-    """Write the numbers of the pages whose bits are set; there must be room for ``count`` of them."""
-    n_pages, k = np.uint64(n_pages), _ZERO
+@kernel("u8(Array(u1, 1, 'C', True), u8, u8[::1])")
+def numbers(bitmap: U8Array, n_pages: np.uint64, out: U64Array) -> np.uint64:
+    """Write the numbers of the pages whose bits are set, as many as there is room for; return how many there are."""
+    n_pages, k, room = np.uint64(n_pages), _ZERO, np.uint64(out.size)
     for i in range(words_of(n_pages)):
-        word = word_of(bitmap, n_pages, i)
+        word = word_of(bitmap, n_pages, np.uint64(i))
         while word != _ZERO:
-            out[k] = (i << _SIX) + ctz(word)
+            if k < room:
+                out[k] = (i << _SIX) + ctz(word)
             k += _ONE
             word &= word - _ONE
+    return k
 
 
 @kernel("void(Array(u8, 1, 'C', True), u1[::1])")
@@ -130,8 +132,9 @@ def _set_range(out: U8Array, first: np.uint64, end: np.uint64) -> None:
 def set_runs(runs: U64Array, base: np.uint64, out: U8Array) -> None:
     """Set the bits of runs: address and number of pages in turn; the first page is at ``base``."""
     for i in range(np.uint64(runs.size) >> _ONE):
-        first = (runs[_TWO * i] - np.uint64(base)) >> _PAGE_SHIFT
-        _set_range(out, first, first + runs[_TWO * i + _ONE])
+        first, n_pages = (runs[_TWO * i] - np.uint64(base)) >> _PAGE_SHIFT, runs[_TWO * i + _ONE]
+        if n_pages != _ZERO:
+            _set_range(out, first, first + n_pages)
 
 
 @kernel("void(Array(u1, 1, 'C', True), u8, u8, u8, u1[::1])")
@@ -139,7 +142,7 @@ def coarsen(bitmap: U8Array, n_pages: np.uint64, offset: np.uint64, shift: np.ui
     """Set the bit of each granule of ``2**shift`` pages that has a page set; the first page is ``offset`` into its granule."""
     n_pages, offset, shift = np.uint64(n_pages), np.uint64(offset), np.uint64(shift)
     for i in range(words_of(n_pages)):
-        word = word_of(bitmap, n_pages, i)
+        word = word_of(bitmap, n_pages, np.uint64(i))
         while word != _ZERO:
             granule = ((i << _SIX) + ctz(word) + offset) >> shift
             out[granule >> _THREE] |= np.uint8(_ONE << (granule & _SEVEN))
@@ -153,7 +156,7 @@ def refine(coarse: U8Array, n_pages: np.uint64, offset: np.uint64, shift: np.uin
     n_pages, offset, shift = np.uint64(n_pages), np.uint64(offset), np.uint64(shift)
     n_granules = ((n_pages + offset - _ONE) >> shift) + _ONE
     for i in range(words_of(n_granules)):
-        word = word_of(coarse, n_granules, i)
+        word = word_of(coarse, n_granules, np.uint64(i))
         while word != _ZERO:
             granule = (i << _SIX) + ctz(word)
             word &= word - _ONE

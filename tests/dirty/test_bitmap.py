@@ -260,3 +260,51 @@ def test_search__from_a_negative_page() -> None:
         dirty.next_set(GOOD, -1)
     with pytest.raises(TypeError):
         dirty.next_clear(GOOD, 0.5)  # type: ignore[arg-type]
+
+
+@algebra
+def test_algebra__types_before_values(name: str) -> None:
+    """A wrong type is told before a wrong length."""
+    ours, _ = ALGEBRA[name]
+    with pytest.raises(TypeError, match="out"):
+        ours(np.zeros(8, np.uint8), np.zeros(9, np.uint8), out="x")
+
+
+@algebra
+def test_algebra__strides_tell_arrays_apart(name: str) -> None:
+    """A view that begins where another does is not the same bytes."""
+    ours, _ = ALGEBRA[name]
+    memory = np.arange(32, dtype=np.uint8)
+    with pytest.raises(InvalidArgument, match="overlap"):
+        ours(memory[::2], np.zeros(16, np.uint8), out=memory[:16])
+
+
+def test_refused__masked_arrays() -> None:
+    """What is masked is neither set nor clear."""
+    with pytest.raises(TypeError):
+        dirty.count(np.ma.array(np.zeros(2, np.uint8), mask=[False, True]))
+
+
+ORDERED: list[Callable[[], Any]] = [
+    lambda: dirty.runs(None, base=1),  # type: ignore[arg-type]
+    lambda: dirty.runs(GOOD, base=1, out="x"),  # type: ignore[arg-type]
+    lambda: dirty.runs(GOOD, base=1, n_pages="x"),  # type: ignore[arg-type]
+    lambda: dirty.coarsen(None, 3),  # type: ignore[arg-type]
+    lambda: dirty.coarsen(GOOD, 3, n_pages="x"),  # type: ignore[arg-type]
+    lambda: dirty.coarsen(GOOD, "x", base=1),  # type: ignore[arg-type]
+    lambda: dirty.n_granules(3, "x"),  # type: ignore[arg-type]
+    lambda: dirty.refine(None, 3, 1),  # type: ignore[arg-type]
+    lambda: dirty.inflation(np.zeros((2, 2), np.uint8), "x"),  # type: ignore[arg-type]
+    lambda: dirty.from_runs(None, -1),  # type: ignore[arg-type]
+    lambda: dirty.partition(None, 0),  # type: ignore[arg-type]
+    lambda: dirty.section(GOOD, -1, "x"),  # type: ignore[arg-type]
+    lambda: dirty.next_set(None, -1),  # type: ignore[arg-type]
+    lambda: dirty.next_set(GOOD, -1, n_pages="x"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("call", range(len(ORDERED)))
+def test_refused__types_before_values(call: int) -> None:
+    """A wrong type is told whatever the values are."""
+    with pytest.raises(TypeError):
+        ORDERED[call]()

@@ -360,7 +360,7 @@ def test_to_words__bad_bitmaps() -> None:
             to_words(bad, N)
     convert: Any
     for convert, empty in ((to_words, np.zeros(0, np.uint8)), (from_words, np.zeros(0, LE))):
-        with pytest.raises(InvalidArgument, match="negative"):
+        with pytest.raises(InvalidArgument, match="n_pages -1"):
             convert(empty, -1)
         with pytest.raises(TypeError):
             convert(empty, 0.0)

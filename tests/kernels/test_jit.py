@@ -29,7 +29,7 @@ def _argument(declared: Any, integer: Any) -> Any:
         return False if str(declared) == "bool" else integer(0)
     if declared.ndim == 2:
         return np.zeros((0, 4), np.uint64)
-    return np.zeros(WORDS, np.uint64) if str(declared.dtype) == "uint64" else np.zeros(BYTES, np.uint8)
+    return np.zeros(BYTES if str(declared.dtype) == "uint8" else WORDS, str(declared.dtype))
 
 
 def test_warm_up__compiles_all_and_says_how_many() -> None:
