@@ -52,6 +52,25 @@ def _set(words: U64Array, page: np.uint64) -> None:
 
 
 @inline
+def _disarm(
+    gpas: U64Array, kinds: U8Array, i: np.uint64, base: np.uint64, n_pages: np.uint64, unarmed: U64Array, outcome: U64Array
+) -> np.uint64:
+    """Disarm and count the page that access ``i`` writes to, if it is armed; else return ``n_pages``."""
+    page = _written(gpas, kinds, i, base, n_pages)
+    if page == n_pages or _has(unarmed, page):
+        return n_pages
+    _set(unarmed, page)
+    outcome[_FOUND] += _ONE
+    return page
+
+
+@inline
+def _append(entries: U64Array, used: U64Array, page: np.uint64) -> None:
+    entries[used[0]] = page
+    used[0] += _ONE
+
+
+@inline
 def _move(entries: U64Array, used: U64Array, dirty: U64Array) -> None:
     """Empty a list into a bitmap."""
     for k in range(used[0]):
@@ -63,10 +82,7 @@ def _move(entries: U64Array, used: U64Array, dirty: U64Array) -> None:
 def protect(gpas: U64Array, kinds: U8Array, base: np.uint64, n_pages: np.uint64, unarmed: U64Array, outcome: U64Array) -> None:
     """Write-protection: disarm armed pages as they are written; ``outcome`` counts them."""
     for i in range(np.uint64(gpas.size)):
-        page = _written(gpas, kinds, np.uint64(i), np.uint64(base), np.uint64(n_pages))
-        if page < np.uint64(n_pages) and not _has(unarmed, page):
-            _set(unarmed, page)
-            outcome[_FOUND] += _ONE
+        _disarm(gpas, kinds, np.uint64(i), np.uint64(base), np.uint64(n_pages), unarmed, outcome)
 
 
 @kernel("void(Array(u8, 1, 'C', True), Array(u1, 1, 'C', True), u8, u8, u8[::1], u8[::1], u8[::1], u8[::1], u8, u8[::1])")
@@ -76,15 +92,12 @@ def log(
 ) -> None:  # fmt: skip
     """A log: disarm armed pages as they are written and log them; ``outcome`` counts them, and drains of a full log."""
     for i in range(np.uint64(gpas.size)):
-        page = _written(gpas, kinds, np.uint64(i), np.uint64(base), np.uint64(n_pages))
-        if page < np.uint64(n_pages) and not _has(unarmed, page):
-            _set(unarmed, page)
-            outcome[_FOUND] += _ONE
+        page = _disarm(gpas, kinds, np.uint64(i), np.uint64(base), np.uint64(n_pages), unarmed, outcome)
+        if page < np.uint64(n_pages):
             if used[0] == np.uint64(capacity):
                 _move(entries, used, dirty)
                 outcome[_FULL] += _ONE
-            entries[used[0]] = page
-            used[0] += _ONE
+            _append(entries, used, page)
 
 
 @kernel("void(Array(u8, 1, 'C', True), Array(u1, 1, 'C', True), u8, u8, u8[::1], u8[::1], u8[::1], u8[::1], u8, u8[::1])")
@@ -94,12 +107,9 @@ def push(
 ) -> None:  # fmt: skip
     """A ring: the same, but as soon as it holds ``limit`` pages it is emptied, and these are armed again."""
     for i in range(np.uint64(gpas.size)):
-        page = _written(gpas, kinds, np.uint64(i), np.uint64(base), np.uint64(n_pages))
-        if page < np.uint64(n_pages) and not _has(unarmed, page):
-            _set(unarmed, page)
-            outcome[_FOUND] += _ONE
-            entries[used[0]] = page
-            used[0] += _ONE
+        page = _disarm(gpas, kinds, np.uint64(i), np.uint64(base), np.uint64(n_pages), unarmed, outcome)
+        if page < np.uint64(n_pages):
+            _append(entries, used, page)
             if used[0] == np.uint64(limit):
                 for k in range(used[0]):
                     unarmed[entries[k] >> _SIX] &= ~(_ONE << (entries[k] & _LOW))
@@ -160,7 +170,7 @@ def note_writes(gpas: U64Array, kinds: U8Array, base: np.uint64, n_pages: np.uin
 
 @kernel("void(u8[::1], u8[::1], u8[::1], Array(u1, 1, 'C', True), u8[::1])")
 def settle(pages: U64Array, copied: U64Array, last: U64Array, bitmap: U8Array, outcome: U64Array) -> None:
-    """Account for copies: ``copied`` has, by page, the number of the first access after its copy, and is 0 afterwards."""
+    """Settle the account of copies: ``copied`` has, by page, the first access after its copy, from 1, and is 0 afterwards."""
     for i in range(np.uint64(pages.size)):
         page, since = pages[i], copied[pages[i]]
         if since == _ZERO:

@@ -14,6 +14,7 @@ from npt import (
     BeyondSpace,
     Busy,
     InvalidArgument,
+    NotSupported,
     StaleHandle,
     TrackingDisabled,
     Vcpu,
@@ -162,6 +163,36 @@ def test_tracking__one_that_cannot_start_takes_the_others_back(watched: Watched)
         assert [(one.n_pages, one.events, one.setup) for one in mechanisms] == [(0, Events(), Events())] * 3
         space.set_tracking(True)
         assert Tracking(space, 0, PAGE, mechanisms, [vcpu]).mechanisms == tuple(mechanisms)
+
+
+class Unstartable(WriteProtect):
+    """A mechanism that there is no memory for."""
+
+    name = "unstartable"
+
+    def _begin(self, space: VmSpace, n_pages: int) -> None:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 2])
+def test_tracking__one_that_cannot_start_clears_no_bits(n_before: int) -> None:
+    """What was dirty still is: the mechanism whose start clears D bits is started when all others are."""
+    with Watched(EPT, 10) as watched:
+        watched.run(0, [1, 2])
+        mechanisms: list[Mechanism] = [DirtyBits(), WriteProtect()]
+        mechanisms.insert(n_before, Unstartable())
+        generation = watched.space.generation
+        with pytest.raises(MemoryError):
+            Tracking(watched.space, 0, 10 * PAGE, mechanisms, watched.vcpus)
+        assert dirty(watched.space, 0, 10 * PAGE) == [1, 2]
+        assert watched.space.generation == generation
+        assert [one.n_pages for one in mechanisms] == [0, 0, 0]
+
+
+def test_mechanism__only_dirty_bits_can_undo_a_harvest() -> None:
+    """The others are never asked to."""
+    with pytest.raises(NotSupported):
+        WriteProtect().put_back(np.zeros(1, np.uint8))
 
 
 def test_tracking__closed_space() -> None:

@@ -1,12 +1,15 @@
 """False-dirty and missed pages: when a page is copied, and when it is cleared."""
 
 import random
+import sys
 from itertools import product
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from npt import EPT, PteFormat
+from npt import EPT, InvalidArgument, PteFormat
 from npt.dirty.mechanisms import Account
 from tests.dirty.watched import Watched
 
@@ -140,12 +143,54 @@ def test_missed__a_write_between_the_copy_and_the_clear(form: PteFormat) -> None
         watched.check()
 
 
-def test_copy__does_not_keep_the_caller_s_array(form: PteFormat) -> None:
-    """It may be filled anew while the round goes on."""
+@pytest.mark.parametrize("at", [None, 2, np.uint64, np.int64], ids=["now", "one", "u64", "i64"])
+def test_copy__does_not_keep_the_caller_s_arrays(form: PteFormat, at: Any) -> None:
+    """They may be filled anew while the round goes on."""
     with Watched(form, 8) as watched:
-        pages = np.array([1, 2], np.uint64)
+        pages, moments = np.array([1, 2], np.uint64), np.array([2, 2], at) if isinstance(at, type) else at
         watched.run(0, [1, 2])
-        watched.tracking.copy(pages)
+        watched.tracking.copy(pages, moments)
         pages[:] = 7
+        if isinstance(moments, np.ndarray):
+            moments[:] = 0
         watched.tracking.collect()
         assert watched.tracking.last_round == Account(2, 2, 0)
+
+
+class Changed:
+    """An array that changes when the n-th line of the library begins, as another thread might change it there."""
+
+    def __init__(self, array: Any, value: int, n: int) -> None:
+        self.array, self.value, self.left = array, value, n
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
+        if "npt/dirty/mechanisms" not in frame.f_code.co_filename.replace("\\", "/"):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                self.array[-1] = self.value
+        return self
+
+
+@pytest.mark.parametrize("which", ["pages", "at"])
+def test_copy__of_an_array_that_changes_meanwhile(which: str) -> None:
+    """What was checked is what is used: nothing out of range comes to the kernel, and a refused copy leaves nothing."""
+    n, left, refused = 0, 0, 0
+    while left <= 0:
+        n += 1
+        with Watched(EPT, 8) as watched:
+            pages, at = np.array([1, 2], np.uint64), np.array([0, 0], np.uint64)
+            change = Changed(*((pages, 1 << 40) if which == "pages" else (at, 2**64 - 1)), n)
+            sys.settrace(change)
+            try:
+                watched.tracking.copy(pages, at)
+                copied = 2
+            except InvalidArgument:
+                copied, refused = 0, refused + 1
+            finally:
+                sys.settrace(None)
+            watched.tracking.collect()
+            assert watched.tracking.last_round == Account(copied=copied, false_dirty=0, missed=0)
+            left = change.left
+    assert 0 < refused < n - 1

@@ -36,6 +36,17 @@ def test_formulas__of_exits(form: PteFormat, n: int) -> None:
         assert log.events == collected  # what a collect drains is no exit
 
 
+def test_events__add_up() -> None:
+    """Also by ``sum`` without a start; a number is not Events."""
+    one, two = Events(faults=1, flushes=2), Events(faults=10, pte_reads=5)
+    assert sum([one, two]) == one + two == Events(faults=11, pte_reads=5, flushes=2)
+    assert one + two - two == one
+    with pytest.raises(TypeError):
+        one + 0
+    with pytest.raises(TypeError):
+        1 + one
+
+
 def test_formulas__each_vcpu_has_its_own(form: PteFormat) -> None:
     """513 pages of one vCPU are an exit, 512 and 512 of two are none, and a ring of 512 each is full twice."""
     with Watched(form, 2000, n_vcpus=3, rings=[(512, 0), (513, 0)]) as watched:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 
 from npt._types import Handle, U8Array, U64Array
-from npt.errors import Busy, InvalidArgument
+from npt.errors import Busy, InvalidArgument, NotSupported
 from npt.space.vmspace import VmSpace
 from npt.units import PAGE_SHIFT, as_int, as_integers, as_range, as_u64, check_bitmap_type, check_inside
 
@@ -55,6 +55,9 @@ class Events(NamedTuple):
             return NotImplemented
         return Events(*(one + two for one, two in zip(self, other, strict=True)))
 
+    def __radd__(self, other: int) -> "Events":  # sum() begins with 0
+        return self if other == 0 else NotImplemented
+
     def __sub__(self, other: object) -> "Events":
         if not isinstance(other, Events):
             return NotImplemented
@@ -69,7 +72,7 @@ class Mechanism(Handle, ABC):
     Tracking : feeds mechanisms with the accesses of real vCPUs.
     """
 
-    touches_entries = False  # whether it is the engine's D bits that it reads and clears
+    touches_entries = False  # whether it is the engine's D bits that it reads and clears; then it has a put_back
     _n_pages = 0
 
     def __init__(self) -> None:
@@ -138,7 +141,7 @@ class Mechanism(Handle, ABC):
         self._setup, self._n_pages = self._total, length >> PAGE_SHIFT
 
     def forget(self) -> None:
-        """Undo a start, if nothing was observed yet that matters to anybody; it may be started again."""
+        """Undo a start: what it counted is dropped, and it may be started again. D bits that it cleared stay clear."""
         self._n_pages = 0
         self._total = self._setup = Events()
 
@@ -220,6 +223,10 @@ class Mechanism(Handle, ABC):
         """
         self._check_started()
         return self._harvest()
+
+    def put_back(self, bitmap: U8Array) -> None:
+        """Make what the last harvest reported dirty again, as if it had been a collect; what it cost stays counted."""
+        raise NotSupported(f"{self.name} cannot undo a harvest")
 
     def check_part(self, first: SupportsIndex, n_pages: SupportsIndex | None) -> tuple[int, int]:
         """A part of the range, as ``clear`` takes it; checked."""

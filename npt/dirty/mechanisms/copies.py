@@ -62,7 +62,7 @@ class Copies:
         self._done += gpas.size
 
     def check(self, pages: Any, at: Any) -> tuple[U64Array, U64Array | None]:
-        """Pages, and their moments if these are not now.
+        """Pages, and their moments if these are not now; arrays of our own.
 
         Raises
         ------
@@ -72,26 +72,26 @@ class Copies:
         single = isinstance(at, (int, np.integer))
         numbers = as_integers(pages, "pages")
         moments = None if at is None else as_integers([at] if single else at, "at")
-        numbers = as_u64(numbers, "pages")
+        numbers = as_u64(numbers, "pages").copy()  # kernels trust what is checked here: the caller's may change
         if numbers.size and int(numbers.max()) >= self._n_pages:
             raise InvalidArgument(f"pages holds {int(numbers.max())}; there are {self._n_pages}")
         if moments is None:
-            return numbers.copy(), None
-        moments = as_u64(moments, "at")
+            return numbers, None
+        moments = as_u64(moments, "at").copy()
         if moments.size and int(moments.max()) >= _MOMENTS_END:
             raise InvalidArgument(f"at holds {int(moments.max())}, which is too many accesses")
         if not single and moments.shape != numbers.shape:
             raise InvalidArgument(f"at has shape {moments.shape}; there are {numbers.size} pages")
-        return numbers.copy(), np.broadcast_to(moments, numbers.shape)
+        return numbers, np.broadcast_to(moments, numbers.shape)
 
     def add(self, pages: U64Array, moments: U64Array | None) -> None:
         """Pages are copied, now or at moments of this round."""
         since = np.uint64(self._done + 1) if moments is None else moments + np.uint64(self._base + 1)
-        self._pages.append(pages)
         np.maximum.at(self._copied, pages, since)
+        self._pages.append(pages)
 
     def settle(self, bitmap: U8Array) -> None:
-        """The round is over: compare what was reported with what was written since the copies."""
+        """The round is over: settle the account of its copies, what was reported against what was written since."""
         outcome: U64Array = np.zeros(3, np.uint64)
         for pages in self._pages:
             kernels.mechanisms.settle(pages, self._copied, self._last_write, bitmap, outcome)

@@ -66,6 +66,10 @@ class DirtyBits(Mechanism):
         n_cleared = int(np.bitwise_count(cleared).sum(dtype=np.int64))
         self._count(pte_reads=self._with_table(gpa, length), pte_writes=n_cleared, shoot_downs=1)
 
+    def put_back(self, bitmap: U8Array) -> None:
+        self._space.set_dirty(self._gpa, self._length, select=bitmap)
+        self._reported.view(np.uint8)[: bitmap.size] = bitmap
+
     # -- which pages have a leaf table ------------------------------------------------------------------------------
 
     def _with_table(self, gpa: int, length: int) -> int:

@@ -2,11 +2,9 @@
 
 from typing import SupportsIndex
 
-import numpy as np
-
 from npt import kernels
 from npt._types import U8Array, U64Array
-from npt.dirty.mechanisms.shadow import Shadow
+from npt.dirty.mechanisms.shadow import Listed
 from npt.errors import InvalidArgument
 from npt.units import as_int
 
@@ -15,7 +13,7 @@ __all__ = ["PML_ENTRIES", "PageModificationLog"]
 PML_ENTRIES = 512  # one page of 8-byte addresses, for each vCPU
 
 
-class PageModificationLog(Shadow):
+class PageModificationLog(Listed):
     """Page-modification logging (PML): a log for each vCPU, which it leaves the guest to have drained when it is full.
 
     Counts: turning it on and clearing are as for ``WriteProtect``, with D bits cleared instead of permission. A write that
@@ -43,23 +41,12 @@ class PageModificationLog(Shadow):
         self.entries = as_int(entries, "entries")
         if self.entries < 1:
             raise InvalidArgument(f"entries {self.entries} is not positive")
+        self._room = self.entries
 
     @property
     def name(self) -> str:
         return "pml" if self.entries == PML_ENTRIES else f"pml-{self.entries}"
 
-    def _begin_lists(self, n_pages: int) -> None:
-        self._used: U64Array = np.zeros((self._n_vcpus, 1), np.uint64)
-        self._logs: U64Array = np.zeros((self._n_vcpus, min(self.entries, n_pages)), np.uint64)
-
-    def _gather(self) -> None:
-        for log, used in zip(self._logs, self._used, strict=True):
-            kernels.mechanisms.drain(log, used, self._dirty)
-
     def _observe(self, number: int, gpas: U64Array, kinds: U8Array) -> None:
-        kernels.mechanisms.log(
-            gpas, kinds, self._gpa, self._n_pages, self._unarmed, self._dirty, self._logs[number], self._used[number],
-            min(self.entries, self._n_pages + 1), self._outcome,
-        )  # fmt: skip
-        _, exits = self._take_outcome()
+        _, exits = self._fill(kernels.mechanisms.log, number, gpas, kinds)
         self._count(log_full_exits=exits)

@@ -2,18 +2,16 @@
 
 from typing import SupportsIndex
 
-import numpy as np
-
 from npt import kernels
 from npt._types import U8Array, U64Array
-from npt.dirty.mechanisms.shadow import Shadow
+from npt.dirty.mechanisms.shadow import Listed
 from npt.errors import InvalidArgument
 from npt.units import as_int
 
 __all__ = ["DirtyRing"]
 
 
-class DirtyRing(Shadow):
+class DirtyRing(Listed):
     """A ring for each vCPU, which it leaves the guest to have reaped and reset when it is nearly full.
 
     Counts: turning it on is as for ``WriteProtect``. A write to an armed page is a fault, which reads and writes its entry
@@ -46,27 +44,15 @@ class DirtyRing(Shadow):
         self.size, self.reserved = as_int(size, "size"), as_int(reserved, "reserved")
         if not 0 <= self.reserved < self.size:
             raise InvalidArgument(f"a ring of {self.size} entries cannot reserve {self.reserved}")
-        self._limit = self.size - self.reserved
+        self._room = self.size - self.reserved
 
     @property
     def name(self) -> str:
         return f"ring-{self.size}" + (f"-{self.reserved}" if self.reserved else "")
 
-    def _begin_lists(self, n_pages: int) -> None:
-        self._used: U64Array = np.zeros((self._n_vcpus, 1), np.uint64)
-        self._rings: U64Array = np.zeros((self._n_vcpus, min(self._limit, n_pages)), np.uint64)
-
-    def _gather(self) -> None:
-        for ring, used in zip(self._rings, self._used, strict=True):
-            kernels.mechanisms.drain(ring, used, self._dirty)
-
     def _observe(self, number: int, gpas: U64Array, kinds: U8Array) -> None:
-        kernels.mechanisms.push(
-            gpas, kinds, self._gpa, self._n_pages, self._unarmed, self._dirty, self._rings[number], self._used[number],
-            min(self._limit, self._n_pages + 1), self._outcome,
-        )  # fmt: skip
-        faults, exits = self._take_outcome()
-        touched = faults + exits * self._limit
+        faults, exits = self._fill(kernels.mechanisms.push, number, gpas, kinds)
+        touched = faults + exits * self._room
         self._count(faults=faults, ring_full_exits=exits, pte_reads=touched, pte_writes=touched, shoot_downs=exits)
 
     def _clear(self, first: int, n_pages: int) -> None:

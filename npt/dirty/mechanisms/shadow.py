@@ -1,5 +1,7 @@
 """What the mechanisms share that keep books of their own: which pages are armed, dirty, reported."""
 
+from typing import Any
+
 import numpy as np
 
 from npt import kernels
@@ -8,7 +10,7 @@ from npt.dirty.mechanisms.base import Mechanism
 from npt.space.vmspace import VmSpace
 from npt.units import bitmap_bytes
 
-__all__ = ["Shadow", "empty_words"]
+__all__ = ["Listed", "Shadow", "empty_words"]
 
 
 def empty_words(n_pages: int) -> U64Array:
@@ -48,3 +50,26 @@ class Shadow(Mechanism):
     def _clear(self, first: int, n_pages: int) -> None:
         armed = kernels.mechanisms.rearm(self._reported, self._unarmed, self._dirty, first, n_pages)
         self._count(pte_reads=armed, pte_writes=armed, shoot_downs=int(armed > 0))
+
+
+class Listed(Shadow):
+    """One that has a list of page numbers for each vCPU between a write and the bitmap; it takes ``_room`` pages."""
+
+    _room: int
+
+    def _begin_lists(self, n_pages: int) -> None:
+        self._used: U64Array = np.zeros((self._n_vcpus, 1), np.uint64)
+        self._lists: U64Array = np.zeros((self._n_vcpus, min(self._room, n_pages)), np.uint64)
+
+    def _gather(self) -> None:
+        for entries, used in zip(self._lists, self._used, strict=True):
+            kernels.mechanisms.drain(entries, used, self._dirty)
+
+    def _fill(self, kernel: Any, number: int, gpas: U64Array, kinds: U8Array) -> tuple[int, int]:
+        """Put the pages that a vCPU writes into its list, as a kernel does it; return how many, and how often it was full."""
+        room = min(self._room, self._n_pages + 1)  # that is as good as any larger one, and the kernel can count it
+        kernel(
+            gpas, kinds, self._gpa, self._n_pages, self._unarmed, self._dirty, self._lists[number], self._used[number],
+            room, self._outcome,
+        )  # fmt: skip
+        return self._take_outcome()

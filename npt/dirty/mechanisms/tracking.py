@@ -4,7 +4,12 @@ Theory of operation
 -------------------
 One lock makes each run, with the look that every mechanism takes at it, one step: so all see the same accesses in the same
 order. The mechanism that touches entries is asked first, because it alone can fail, and then has changed nothing; the others
-keep books in memory of their own.
+keep books in memory of their own. While not all have seen the same this object is not *whole*, and an error or an interrupt
+there leaves it so for ever. A run that is refused before its vCPU was in the tables has changed nothing: a vCPU that leaves
+them is counted.
+
+Who waits for the lock may have to wait for the space, and for vCPUs to leave: so whoever they might wait for is refused first.
+Lock order: tracking, space.
 
 Beside them stands the truth: for each page the number of the last access that wrote it. A page that is copied at a moment
 must be reported again exactly if it was written later.
@@ -13,21 +18,21 @@ Guarantees: all mechanisms saw the same, or ``InvariantError`` says which differ
 Relies on:  writes to the range come from these vCPUs through ``run``; nobody else harvests it or changes its mappings.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from npt import _sync
+from npt import _sync, kernels
 from npt._types import Handle, U8Array, U64Array
 from npt.dirty.mechanisms.base import Events, Mechanism
 from npt.dirty.mechanisms.copies import Account, Copies
 from npt.errors import Busy, Deadlock, InvalidArgument, InvariantError, StaleHandle
-from npt.space.accesses import check
+from npt.space.accesses import Accesses, check
+from npt.space.gate import EXITS
 from npt.space.vcpu import Vcpu, VcpuExit
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, as_int, as_range, check_inside
+from npt.units import PAGE_SHIFT, as_int, as_integers, as_range, check_inside
 
 __all__ = ["Tracking"]
 
@@ -58,8 +63,8 @@ class Tracking(Handle):
 
     Notes
     -----
-    Runs of several threads follow each other. What vCPUs write without ``run``, and others through holds, is seen by
-    ``DirtyBits`` only, and ends in an ``InvariantError``.
+    Runs of several threads follow each other. What others do to the range is seen by ``DirtyBits`` only, and ends in an
+    ``InvariantError``: writes of vCPUs without ``run``, or through holds; harvests; unmapping, which takes D bits away.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class Tracking(Handle):
         self._n_pages = length >> PAGE_SHIFT
         self._core = self._vcpus[0].client.core
         self._lock = _sync.rlock("tracking")
-        self._inside, self._whole = False, True
+        self._whole = True
         self._order = sorted(self._mechanisms, key=lambda mechanism: not mechanism.touches_entries)
         self._copies = Copies(self._gpa, self._n_pages)
         self._start(space, length)
@@ -182,35 +187,35 @@ class Tracking(Handle):
         InvalidArgument
             There is no such vCPU; or as for ``Vcpu.run``.
         StaleHandle, Orphaned, Busy
-            As for ``Vcpu.run``. An interrupt of a run, too, may leave the mechanisms without a part of the accesses: then
-            everything here is refused from now on.
+            As for ``Vcpu.run``. If its vCPU has been in the tables before that, as after an interrupt of a run, the
+            mechanisms may lack a part of the accesses: then everything here is refused from now on.
         Deadlock
-            In a callback of a call of this object.
+            In a callback, on CPU in the space, or within a call of this object.
         """
         number = as_int(number, "number")
         if not 0 <= number < len(self._vcpus):
             raise InvalidArgument(f"number {number}: there are {len(self._vcpus)} vCPUs")
         vcpu = self._vcpus[number]
-        accesses = check(vcpu.client, gpas, write, execute, values, into)
-        kinds = accesses.kinds
-        one = kinds.size == 1
+        own = as_integers(gpas, "gpas").copy()  # the caller's may change before the last mechanism has seen it
+        accesses = check(vcpu.client, own, write, execute, values, into)
         with self._turn():
-            self._whole = False  # until all have seen what was done
-            try:
-                exit = vcpu.run(
-                    accesses.gpas,
-                    write=bool(kinds[0] == 1) if one else kinds == 1,
-                    execute=bool(kinds[0] == 2) if one else kinds == 2,
-                    values=None if values is None else accesses.values,
-                    into=into,
-                )
-            except Busy:  # it runs in another thread, without us
-                self._whole = True
-                raise
-            n = exit.completed
-            self._observe(number, accesses.gpas[:n], kinds if one else kinds[:n])
+            self._begin()
+            exit = self._run(vcpu, accesses, None if values is None else accesses.values, into)
+            n, kinds = exit.completed, accesses.kinds
+            self._observe(number, accesses.gpas[:n], kinds if kinds.size == 1 else kinds[:n])
             self._whole = True
         return exit
+
+    def _run(self, vcpu: Vcpu, accesses: Accesses, values: U64Array | None, into: U64Array | None) -> VcpuExit:
+        """Run a vCPU; if it is refused before it has been in the tables, nothing has changed."""
+        kinds, line = accesses.kinds, vcpu.client.gate.line
+        write, execute = (bool(kinds[0] == k) if kinds.size == 1 else kinds == k for k in (1, 2))
+        left = kernels.words.load(line, EXITS)
+        try:
+            return vcpu.run(accesses.gpas, write=write, execute=execute, values=values, into=into)
+        except Exception:
+            self._whole = kernels.words.load(line, EXITS) == left  # whoever comes in leaves, too
+            raise
 
     def _observe(self, number: int, gpas: U64Array, kinds: U8Array) -> None:
         for mechanism in self._mechanisms:
@@ -234,13 +239,15 @@ class Tracking(Handle):
         TrackingDisabled, StaleHandle
             As for ``VmSpace.peek_dirty``; a run was interrupted.
         Deadlock
-            In a callback of a call of this object.
+            As for ``run``.
         """
         with self._turn():
-            return self._report(self._ask(lambda mechanism: mechanism.collect()))
+            return self._report(clear=False)
 
     def harvest(self) -> U8Array:
         """Collect and clear, all at once.
+
+        If the mechanisms differ, nothing is cleared: then it was a collect. A ``clear`` of all makes them agree again.
 
         Returns
         -------
@@ -252,10 +259,10 @@ class Tracking(Handle):
         InvariantError
             The mechanisms differ.
         TrackingDisabled, KickTimeout, Deadlock, StaleHandle
-            As for ``VmSpace.track_dirty``; a run was interrupted.
+            As for ``VmSpace.track_dirty``, and for ``run``; a run was interrupted.
         """
         with self._turn():
-            return self._report(self._ask(lambda mechanism: mechanism.harvest()))
+            return self._report(clear=True)
 
     def clear(self, first: SupportsIndex = 0, n_pages: SupportsIndex | None = None) -> None:
         """Arm the pages of a part again that the last collect reported; they are not dirty any more.
@@ -270,7 +277,7 @@ class Tracking(Handle):
         InvalidArgument
             No pages, or not all of them in the range.
         TrackingDisabled, KickTimeout, Deadlock, StaleHandle
-            As for ``VmSpace.reset_dirty``; a run was interrupted.
+            As for ``VmSpace.reset_dirty``, and for ``run``; a run was interrupted.
 
         Notes
         -----
@@ -280,6 +287,7 @@ class Tracking(Handle):
         first, n_pages = self._order[0].check_part(first, n_pages)
         with self._turn():
             self._ask(lambda mechanism: mechanism.clear(first, n_pages))
+            self._whole = True
 
     def copy(self, pages: Any, at: Any = None) -> None:
         """Say that pages are copied, for the next collect to account for.
@@ -301,56 +309,72 @@ class Tracking(Handle):
         """
         checked = self._copies.check(pages, at)
         with self._turn():
+            self._begin()
             self._copies.add(*checked)
+            self._whole = True
 
     # -- how --------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One call at a time."""
+    def _turn(self) -> Any:
+        """The lock, for who may wait for it: its owner may be waiting for the space, or for us to leave the tables."""
         self._core.check_own()
-        with self._lock:
-            if self._inside:
-                raise Deadlock("a callback cannot use the tracking that called it")
-            if not self._whole:
-                raise StaleHandle("a run or a collect was interrupted: mechanisms may have missed accesses; start new ones")
-            self._inside = True
-            try:
-                yield
-            finally:
-                self._inside = False
+        self._core.exclusion.check_may_kick()
+        if self._lock._is_owned():
+            raise Deadlock("a call of this tracking is under way in this very thread")
+        return self._lock
+
+    def _begin(self) -> None:
+        """From now on, until somebody says otherwise, not all have seen the same."""
+        if not self._whole:
+            raise StaleHandle("a run or a collect was interrupted: mechanisms may have missed accesses; start new ones")
+        self._whole = False
 
     def _ask(self, call: Callable[[Mechanism], Any]) -> list[Any]:
         """What each mechanism answers, in our order of asking; all do it or none does."""
-        self._whole = False
+        self._begin()
         try:
             answers = [call(self._order[0])]
         except Exception:
             self._whole = True
             raise
         answers += (call(mechanism) for mechanism in self._order[1:])
-        self._whole = True
         return answers
 
-    def _report(self, bitmaps: list[U8Array]) -> U8Array:
-        bitmap = bitmaps[0]
-        for other in bitmaps[1:]:
-            if not np.array_equal(other, bitmap):
-                self._complain(bitmaps, other)
-        self._copies.settle(bitmap)
-        return bitmap
+    def _report(self, *, clear: bool) -> U8Array:
+        """What all mechanisms report, and perhaps clear: what they differ about is cleared nowhere."""
+        bitmaps: list[U8Array] = self._ask(lambda one: one.harvest() if clear and one.touches_entries else one.collect())
+        difference = self._difference(bitmaps)
+        if clear:
+            self._clear_others(bitmaps[0], undo=difference is not None)
+        if difference is None:
+            self._copies.settle(bitmaps[0])
+        self._whole = True
+        if difference is not None:
+            raise difference
+        return bitmaps[0]
 
-    def _complain(self, bitmaps: list[U8Array], other: U8Array) -> None:
-        """Say which mechanisms differ, at the first page where these two do."""
+    def _clear_others(self, bitmap: U8Array, *, undo: bool) -> None:
+        """After a harvest of the entries alone: have the others clear, or the entries as they were."""
+        for mechanism in self._order:
+            if not mechanism.touches_entries and not undo:
+                mechanism.clear()
+            if mechanism.touches_entries and undo:
+                mechanism.put_back(bitmap)
+
+    def _difference(self, bitmaps: list[U8Array]) -> InvariantError | None:
+        """Which mechanisms differ, at the first page where two do."""
+        other = next((bitmap for bitmap in bitmaps if not np.array_equal(bitmap, bitmaps[0])), None)
+        if other is None:
+            return None
         byte = int((bitmaps[0] != other).argmax())
         wrong = int(bitmaps[0][byte] ^ other[byte])
         bit = (wrong & -wrong).bit_length() - 1
         told: dict[bool, list[str]] = {True: [], False: []}
         for mechanism, bitmap in zip(self._order, bitmaps, strict=True):
             told[bool(bitmap[byte] >> bit & 1)].append(mechanism.name)
-        raise InvariantError(
+        return InvariantError(
             f"page {8 * byte + bit:#x} of the range is dirty for {', '.join(told[True])} and not for {', '.join(told[False])}; "
-            "if nobody wrote or harvested it but through this tracking, please report"
+            "if nobody wrote, harvested or unmapped it but through this tracking, please report"
         )
 
 
