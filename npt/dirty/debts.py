@@ -5,7 +5,7 @@ Theory of operation
 A page is owed by the last round that reported it, so the bitmaps of the rounds are disjoint, and whoever sent a page after
 round k settles what rounds up to k owe, never more. Two bitmaps are owed by no round yet: a harvest puts its bits into
 ``fresh``, which is there before it, and a round is made of it afterwards; ``asked`` are pages that somebody wants sent though
-nobody wrote them. The round that comes takes both over.
+nobody wrote them, among them what was mapped since the round before. The round that comes takes both over.
 
 Guarantees: a page leaves these bitmaps only in one step, after it was sent or put back; whatever interrupts a change, a page
             that is owed is in at least one of them. ``Books`` is changed as a whole, so that who reads needs no lock.
@@ -19,6 +19,7 @@ import numpy as np
 
 from npt._types import U8Array
 from npt.dirty.bitmap import count, difference, empty, intersection, union
+from npt.dirty.mapped import Known, covered, new_since
 from npt.dirty.packed import Entry, pack
 from npt.dirty.rounds import Round, Rounds, read_only
 
@@ -42,6 +43,8 @@ class Books(NamedTuple):
     fresh: U8Array
     asked: U8Array
     gap: bool  # tracking was off since the last round
+    turns: int = 0  # of the space's switch, as far as ``gap`` tells of them
+    known: Known | None = None  # what is mapped and not asked for again; None before the first start
 
     def owed(self) -> U8Array:
         """Pages that are owed, by whomever."""
@@ -69,6 +72,14 @@ class Books(NamedTuple):
         """Pages are owed by nobody any more: they are dirty again."""
         for bitmap in (*self.by_round.values(), self.fresh, self.asked):
             difference(bitmap, pages, out=bitmap)
+
+    def with_mapped(self, now: Known) -> "Books":
+        """The same, and what was mapped since is asked for; device memory has no bytes to send."""
+        new = [] if self.known is None else new_since(self.known, now)
+        if not new:
+            return self._replace(known=now)
+        mapped = covered(new, self.rounds.gpa, self.rounds.n_pages, mmio=False)
+        return self._replace(known=now, asked=union(self.asked, mapped))
 
     def with_round(self, generation: int, time_ns: int) -> tuple["Books", Round]:
         """The same with a round of what is fresh; it owes that and what was asked, and earlier rounds do so no more."""

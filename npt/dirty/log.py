@@ -11,30 +11,40 @@ The order of steps is such that an error or an interrupt between any two leaves 
 harvest goes into a bitmap that the log has already, and counts as owed while no round is made of it; what is put back is set
 in the tables first and struck off the books afterwards. A page that is sent twice is waste, a page that is not sent is lost.
 
-Tracking that the log turned on is turned off when it pauses or stops, last of all steps. What a vCPU writes between the last
-harvest and then stays dirty in the tables, and the next round reports it; what is written while tracking is off is not seen.
+Tracking that logs of a space turned on is turned off when the last of them pauses or stops (``switch.py``), last of all
+steps. What a vCPU writes between the last harvest and then stays dirty in the tables, and the next round reports it; what is
+written while tracking is off is not seen.
 
-Lock order: log, space. Whoever only looks takes no lock.
+Where an unmap took dirty bits away, what is mapped next is owed as a whole (``mapped.py``). A round looks at the mappings after
+its harvest. Whatever bits an unmap kept from the harvest, the mapping that took the place is then there to be seen, or it
+comes later, and the next round sees it. Were they looked at before, a mapping made between the two would have been harvested
+and not be owed: nothing would be lost as long as another round comes, but none comes after the last. Mappings that the log
+knows stay known through a stop: what was put back may be unmapped, too. The first start looks before tracking comes on.
 
-Guarantees: a page that was written while the log ran is owed, or dirty in the tables, or was acknowledged after that.
+Lock order: log, switch, space. Whoever only looks takes no lock. Locks of logs and switches can be taken again by the thread
+that has them, so that an interrupt leaves none behind; a call that comes in that way, from a signal handler or a finalizer in
+the middle of another, is refused instead: it would change books of which the other has taken a copy.
+
+Guarantees: a page that was written while the log ran is owed, or dirty in the tables, or was acknowledged after that, or
+            will be owed by the next round because it is mapped anew.
 Relies on:  nobody else harvests the range or turns tracking off meanwhile; pages are copied after the round that they are
-            acknowledged for has returned.
+            acknowledged for has returned. Who else harvests: ``VmSpace.track_dirty`` and ``reset_dirty``, another log whose
+            range overlaps, ``KvmDirtyLog``, the mechanism ``DirtyBits`` under a ``Tracking``, a migration of ``npt.studies``.
 """
 
 import time
 from collections.abc import Iterator
 from typing import Any, SupportsIndex
 
-import numpy as np
-
 from npt import _sync
 from npt._types import Handle, U8Array
 from npt.dirty.bitmap import count, difference, empty, intersection, section, union
 from npt.dirty.debts import Books, LogState, clear_pages
+from npt.dirty.mapped import covered, look
 from npt.dirty.rounds import Round, Rounds
-from npt.dirty.runlists import RUN, from_runs, runs
-from npt.errors import Busy, TrackingDisabled
-from npt.memory.objects import MmioObject
+from npt.dirty.runlists import runs
+from npt.dirty.switch import switch_of
+from npt.errors import Busy, Deadlock, InvalidArgument, TrackingDisabled
 from npt.space.vmspace import VmSpace
 from npt.units import (
     PAGE_SHIFT,
@@ -60,7 +70,8 @@ class DirtyLog(Handle):
     space
         Whose writes are logged.
     gpa, length
-        The range in bytes: whole pages, inside the space; to its end unless told.
+        The range in bytes: whole pages, inside the space. Without a length it goes to the end of the highest mapping that
+        there is now; what is mapped beyond that later is not in the log.
 
     Attributes
     ----------
@@ -72,7 +83,7 @@ class DirtyLog(Handle):
     Raises
     ------
     InvalidArgument, AddressOverflow, BeyondSpace
-        Unaligned, empty, reaching 2**64 or past the end.
+        Unaligned, empty, reaching 2**64 or past the end; no length, and nothing is mapped at ``gpa`` or above it.
 
     Examples
     --------
@@ -93,6 +104,22 @@ class DirtyLog(Handle):
     -----
     A migration: ``start(owe=log.mapped())``; then ``round`` and a loop over ``copying``, again and again; then, with the
     vCPUs stopped, ``stop`` and the last loop. Whatever goes wrong before its end: ``abort``.
+
+    What is mapped while the log is under way is owed by the next round, as if it had been asked for; it is not in that round's
+    bitmap. Only what is mapped between ``mapped`` and ``start`` is in neither: if that can happen, ``start`` first and
+    ``resume(owe=log.mapped())`` then.
+
+    What a client writes through a held page is dirty from the page's release on, or from ``mark_dirty``: release before the
+    last round. A hold that an unmap cut off marks nothing any more.
+
+    Nobody else may harvest the range: not ``track_dirty`` or ``reset_dirty`` by hand, not a log that overlaps, not
+    ``KvmDirtyLog``, not the mechanism ``DirtyBits``, not another migration. Logs of separate ranges go side by side. Tracking
+    that they turned on stays on until the last of them pauses or stops; a log that is dropped without that no longer counts.
+    If somebody else turned it off, the next round, be it that of ``pause`` or ``stop``, has ``gap`` True, and tracking is off
+    again in the end; if it is off and on again between two rounds, nothing tells.
+
+    Calls that change the log, made inside such a call of the same thread (in a signal handler, a finalizer or an invalidate
+    callback), raise ``Deadlock`` and change nothing.
     """
 
     def __init__(self, space: VmSpace, gpa: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
@@ -102,7 +129,7 @@ class DirtyLog(Handle):
         size = space.size  # a space that is gone says so before its range is looked at
         if length is None:
             check_inside(as_aligned(gpa), PAGE_SIZE, size)
-            length = size - as_int(gpa, "gpa")
+            length = _mapped_from(space, as_int(gpa, "gpa"))
         self.gpa, self.length = as_range(gpa, length)
         check_inside(self.gpa, self.length, size)
         self.space, self.n_pages = space, self.length >> PAGE_SHIFT
@@ -110,7 +137,7 @@ class DirtyLog(Handle):
         self._books = Books(
             LogState.STOPPED, Rounds(self.gpa, self.length), {}, empty(self.n_pages), empty(self.n_pages), False
         )
-        self._before: bool | None = None  # whether tracking was on before the log wanted it; None: nothing to restore
+        self._switch = switch_of(space)
         self._origin: int | None = None  # when it was first started
 
     def __repr__(self) -> str:
@@ -173,13 +200,7 @@ class DirtyLog(Handle):
             ``uint8``, shape ``(ceil(n_pages / 8),)``.
         """
         as_flag(mmio, "mmio")
-        end = self.gpa + self.length
-        stretches = [
-            (max(each.gpa, self.gpa), (min(each.gpa + each.length, end) - max(each.gpa, self.gpa)) >> PAGE_SHIFT)
-            for each in self.space.mappings
-            if each.gpa < end and self.gpa < each.gpa + each.length and (mmio or not isinstance(each.obj, MmioObject))
-        ]
-        return from_runs(np.array(stretches, RUN), self.n_pages, base=self.gpa)
+        return covered(self.space.mappings, self.gpa, self.n_pages, mmio=mmio)
 
     # -- started and stopped ----------------------------------------------------------------------------------------
 
@@ -210,14 +231,15 @@ class DirtyLog(Handle):
             self._run(asked)
 
     def pause(self) -> Round | None:
-        """Harvest once more and turn tracking off, if it was the log that turned it on; owed pages stay owed.
+        """Harvest once more and turn tracking off, if logs turned it on and no other wants it; owed pages stay owed.
 
         What is written until ``resume`` is not seen then, and the next round says that it comes after a gap.
 
         Returns
         -------
         Round or None
-            The last harvest; None if the log is paused already, or tracking is off.
+            The last harvest; None if the log is paused already. If somebody turned tracking off, it is on again for as long
+            as the harvest takes: what was dirty before is in this round, and its ``gap`` is True.
 
         Raises
         ------
@@ -231,7 +253,7 @@ class DirtyLog(Handle):
             self._check_started()
             last = self._last_round()
             self._books = self._books._replace(state=LogState.PAUSED)
-            self._restore_tracking()
+            self._switch.let_go(self.space, self, stays=True)
             return last
 
     def resume(self, *, owe: U8Array | None = None) -> None:
@@ -257,10 +279,12 @@ class DirtyLog(Handle):
     def stop(self) -> Round | None:
         """Harvest once more and leave tracking as it was before the start; owed pages stay owed.
 
+        If another log of the space wants tracking, it stays on until that stops.
+
         Returns
         -------
         Round or None
-            The last harvest; None if the log was not running, or tracking is off.
+            The last harvest; None if the log was not running. As for ``pause`` if somebody turned tracking off.
 
         Raises
         ------
@@ -271,14 +295,14 @@ class DirtyLog(Handle):
         with self._changing():
             last = self._last_round()
             self._books = self._books._replace(state=LogState.STOPPED)
-            self._restore_tracking()
-            self._before = None
+            self._switch.let_go(self.space, self, stays=False)
             return last
 
     def abort(self) -> U8Array:
         """Put back all that is owed, and leave tracking as it was before the start.
 
-        A log that was paused or stopped, too: tracking is turned on for that.
+        A log that was paused or stopped, too: tracking is turned on for that. What was mapped since the last round is put
+        back, too, unless the log was stopped.
 
         Returns
         -------
@@ -292,21 +316,22 @@ class DirtyLog(Handle):
             As for ``VmSpace.set_dirty`` and ``set_tracking``; nothing is lost, and ``abort`` may be called again.
         """
         with self._changing():
+            if self.state is not LogState.STOPPED:
+                self._note_mapped()
             left = self._books.owed()
             if left.any():
-                self._turn_on()
+                self._switch.turn_on(self.space, self)
                 left = difference(left, self._mark(left))
             self._books = self._books._replace(
                 state=LogState.STOPPED, by_round={}, fresh=empty(self.n_pages), asked=left.copy()
             )
-            self._restore_tracking()
-            self._before = None
+            self._switch.let_go(self.space, self, stays=False)
             return left
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
     def round(self) -> Round:
-        """Harvest: what was written since the round before. It is owed from now on.
+        """Harvest: what was written since the round before. It is owed from now on, and so is what was mapped since.
 
         Returns
         -------
@@ -316,7 +341,8 @@ class DirtyLog(Handle):
         Raises
         ------
         TrackingDisabled
-            The log is not running, or somebody else has turned tracking off: ``resume`` turns it on again.
+            The log is not running, or somebody else has turned tracking off: ``resume`` turns it on again, and the next
+            round comes after a gap.
         StaleHandle, Deadlock, KickTimeout
             As for ``VmSpace.track_dirty``; nothing is lost, and no round is made.
         """
@@ -347,9 +373,10 @@ class DirtyLog(Handle):
         TypeError, InvalidArgument
             There is no such round, it is another log's, or ``n_pages`` is not positive.
         """
-        most = self.n_pages if n_pages is None else as_count(n_pages, least=1)
+        _check_round_type(round)
+        n_pages is None or as_int(n_pages, "n_pages")
         number = self._books.rounds.find(round)
-        return self._copy(number, most)
+        return self._copy(number, self.n_pages if n_pages is None else as_count(n_pages, least=1))
 
     def acknowledge(self, round: Round | SupportsIndex, select: U8Array | None = None) -> int:
         """Say that pages were sent, after this round and before the next: they are no longer owed by it or an earlier one.
@@ -373,10 +400,9 @@ class DirtyLog(Handle):
         TypeError, InvalidArgument
             There is no such round, it is another log's, or ``select`` is too short.
         Deadlock
-            In a callback, or this thread is on CPU in the space.
+            In a callback or another call of the log, or this thread is on CPU in the space.
         """
-        if not isinstance(round, Round):
-            as_int(round, "round")
+        _check_round_type(round)
         pages = self._as_pages(select, "select", bookkeeping=True)
         number = self._books.rounds.find(round)
         with self._changing():
@@ -420,8 +446,13 @@ class DirtyLog(Handle):
         return None if bitmap is None else section(as_bitmap(bitmap, self.n_pages, name), 0, self.n_pages)
 
     def _changing(self) -> Any:
-        """The log's lock, for who may wait for it: its owner may be waiting for the space, or for us to leave the tables."""
+        """The log's lock, for who may wait for it: its owner may be waiting for the space, or for us to leave the tables.
+
+        That the locks themselves are asked leaves nothing behind if an interrupt ends a call.
+        """
         self.space._core.exclusion.check_may_kick()
+        if self._lock._is_owned() or self._switch.lock._is_owned():
+            raise Deadlock("this thread is in a call of a log already; call again when that has returned")
         return self._lock
 
     def _check_started(self) -> None:
@@ -433,40 +464,39 @@ class DirtyLog(Handle):
 
     def _run(self, asked: U8Array | None) -> None:
         """Tracking on, then the books."""
-        gap = self._origin is not None and not self.space.tracking
-        self._turn_on()
-        if self._origin is None:
+        first, tracking = self._books.known is None, self.space.tracking
+        known = self._books.known or look(self.space)  # before tracking is on: what is mapped from then on is news
+        self._switch.turn_on(self.space, self)
+        if first:
             self._origin = time.monotonic_ns()
-        books = self._books
+        books, turns = self._books, self._switch.turns
         wanted = books.asked if asked is None else union(books.asked, asked)
-        self._books = books._replace(state=LogState.RUNNING, asked=wanted, gap=books.gap or gap)
-
-    def _turn_on(self) -> None:
-        """Tracking on; remember how it was, unless that did not work."""
-        first = self._before is None
-        before = self._before = self.space.tracking if self._before is None else self._before
-        try:
-            self.space.set_tracking(True)
-        except BaseException:
-            if first and self.space._core.tracking == before:
-                self._before = None
-            raise
-
-    def _restore_tracking(self) -> None:
-        """Tracking as it was before; from then on writes are not seen."""
-        if self._before is False:
-            self._books = self._books._replace(gap=True)
-            self.space.set_tracking(False)
+        gap = books.gap or not (first or (tracking and turns == books.turns))
+        self._books = books._replace(state=LogState.RUNNING, asked=wanted, gap=gap, turns=turns, known=known)
 
     def _last_round(self) -> Round | None:
-        return self._harvest() if self.state is LogState.RUNNING and self.space.tracking else None
+        """What is dirty; if somebody else turned tracking off, what was so before, and the round says that it has a gap."""
+        if self.state is not LogState.RUNNING:
+            return None
+        self._switch.turn_on(self.space, self)
+        return self._harvest()
 
     def _harvest(self) -> Round:
-        self.space.track_dirty(self.gpa, self.length, into=self._books.fresh)
+        turns = self._switch.turns  # before: a turn beside the harvest counts for this round and for the next
+        try:
+            self.space.track_dirty(self.gpa, self.length, into=self._books.fresh)
+        except TrackingDisabled:
+            self._books = self._books._replace(gap=True)  # whoever turns it on again
+            raise
         assert self._origin is not None
         elapsed = time.monotonic_ns() - self._origin
-        self._books, made = self._books.with_round(self.space.generation, elapsed)
+        self._note_mapped()
+        gap = self._books.gap or self._switch.turns != self._books.turns
+        self._books, made = self._books._replace(gap=gap, turns=turns).with_round(self.space.generation, elapsed)
         return made
+
+    def _note_mapped(self) -> None:
+        self._books = self._books.with_mapped(look(self.space))
 
     def _mark(self, pages: U8Array) -> U8Array:
         """Set pages dirty in the tables; return which of them are dirty now, by us or by the guest."""
@@ -484,3 +514,16 @@ class DirtyLog(Handle):
                         if each <= number:
                             clear_pages(bitmap, page, n)
                 page += n
+
+
+def _mapped_from(space: VmSpace, gpa: int) -> int:
+    """Bytes from an address to the end of the highest mapping."""
+    end = max((each.gpa + each.length for each in space.mappings), default=0)
+    if end <= gpa:
+        raise InvalidArgument(f"nothing is mapped at {gpa:#x} or above it; map memory first, or say the length of the log")
+    return end - gpa
+
+
+def _check_round_type(round: Any) -> None:
+    if not isinstance(round, Round):
+        as_int(round, "round")

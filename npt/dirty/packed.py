@@ -59,14 +59,12 @@ class Packed(NamedTuple):
 
     def stamp(self, number: int, out: NDArray[np.uint32]) -> None:
         """Give its pages a number in an array with one element a page."""
-        from npt.kernels import rounds  # with the other kernels: it loads numba
-
         if self.form is Form.BITS:
-            rounds.stamp_bits(self.data, self.n_pages, number, out)
+            kernels.rounds.stamp_bits(self.data, self.n_pages, number, out)
         elif self.form is Form.PAGES:
             out[self.data] = number
         else:
-            rounds.stamp_runs(self._runs(), number, out)
+            kernels.rounds.stamp_runs(self._runs(), number, out)
 
     def _runs(self) -> U64Array:
         """Runs as kernels take them: address and number of pages in turn, page 0 at address 0."""

@@ -8,6 +8,7 @@ is the start of the log. So what was written between instants a and b is the uni
 Each round is kept in the smallest of three forms (``packed.py``), and is a bitmap again when it is asked for.
 """
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from npt.dirty import saved
 from npt.dirty.bitmap import difference, empty, intersection
 from npt.dirty.packed import Entry
 from npt.errors import InvalidArgument
-from npt.units import PAGE_SHIFT, as_int, format_size
+from npt.units import PAGE_SHIFT, as_int, as_range, format_size
 
 __all__ = ["Round", "Rounds", "read_only"]
 
@@ -31,7 +32,7 @@ _SHOWN = 20  # rounds of a table for people
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One harvest of a dirty log.
+    """One harvest of a dirty log; equal to another that says the same.
 
     Attributes
     ----------
@@ -47,7 +48,8 @@ class Round:
     count : int
         Pages reported.
     gap : bool
-        For some of the time since the round before tracking was off: what was written then may be missing.
+        For some of the time since the round before tracking was off, or may have been: what was written then may be
+        missing.
     """
 
     number: int
@@ -57,16 +59,25 @@ class Round:
     count: int
     gap: bool
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Round):
+            return NotImplemented
+        return self._facts() == other._facts() and np.array_equal(self.bitmap, other.bitmap)
+
+    def __hash__(self) -> int:
+        return hash(self._facts())
+
+    def _facts(self) -> tuple[int, ...]:
+        return self.number, self.generation, self.time_ns, self.count, self.gap
+
     def __repr__(self) -> str:
         gap = ", after a gap" if self.gap else ""
         return f"<Round {self.number}: {self.count} pages, {self.time_ns / 1e9:.3f} s, generation {self.generation}{gap}>"
 
 
 def read_only(bitmap: U8Array) -> U8Array:
-    """A view that cannot be written to; the array itself stays as it is."""
-    view = bitmap.view()
-    view.flags.writeable = False
-    return view
+    """The same bytes, for ever read-only: a view of an array that owns them could be made writable again."""
+    return np.frombuffer(bitmap.data.toreadonly(), np.uint8)
 
 
 class Rounds:
@@ -74,10 +85,24 @@ class Rounds:
 
     It never changes: a log that goes on has another one. ``rounds[k]`` is round k, from 1.
 
+    Parameters
+    ----------
+    gpa, length
+        The range in bytes: whole pages.
+    entries
+        Rounds as they are kept; none unless told.
+
     Attributes
     ----------
     gpa, length, n_pages : int
         The range, in bytes and in pages.
+
+    Raises
+    ------
+    TypeError
+        The range is not of integers, or an entry is none.
+    InvalidArgument, AddressOverflow
+        The range is unaligned, empty or reaches 2**64, or an entry is of a range of another size.
 
     Examples
     --------
@@ -97,9 +122,20 @@ class Rounds:
     [6]
     """
 
-    def __init__(self, gpa: int, length: int, entries: tuple[Entry, ...] = ()) -> None:
-        self.gpa, self.length, self.n_pages = gpa, length, length >> PAGE_SHIFT
-        self._entries = entries
+    def __init__(self, gpa: SupportsIndex, length: SupportsIndex, entries: tuple[Entry, ...] = ()) -> None:
+        as_int(gpa, "gpa"), as_int(length, "length")
+        self._entries = tuple(entries)
+        for entry in self._entries:
+            if not isinstance(entry, Entry):
+                raise TypeError(f"an entry must be an Entry, not {type(entry).__name__}")
+        self.gpa, self.length = as_range(gpa, length)
+        self.n_pages = self.length >> PAGE_SHIFT
+        for entry in self._entries:
+            self._check_size(entry)
+
+    def _check_size(self, entry: Entry) -> None:
+        if entry.packed.n_pages != self.n_pages:
+            raise InvalidArgument(f"a round of {entry.packed.n_pages} pages is not one of {self.n_pages}")
 
     def __repr__(self) -> str:
         return f"<Rounds of {self.gpa:#x} + {self.length:#x}: {len(self)}, kept in {format_size(self.nbytes)}>"
@@ -120,6 +156,9 @@ class Rounds:
 
     def __iter__(self) -> Iterator[Round]:
         return (self._round(number) for number in range(1, len(self) + 1))
+
+    def __reversed__(self) -> Iterator[Round]:
+        return (self._round(number) for number in range(len(self), 0, -1))
 
     def __getitem__(self, number: SupportsIndex) -> Round:
         return self._round(self._as_number(number, "round"))
@@ -282,7 +321,10 @@ class Rounds:
 
     def with_one(self, entry: Entry) -> Self:
         """The same and one round more."""
-        return type(self)(self.gpa, self.length, (*self._entries, entry))
+        self._check_size(entry)
+        more = copy.copy(self)
+        more._entries = (*self._entries, entry)
+        return more
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-The file is a zip of ``.npy`` members that are not compressed (rounds are kept compact as it is), all little-endian:
+The file is a zip of ``.npy`` members that are not compressed (rounds are kept compact as it is), all numbers little-endian:
 
 ========== ======== =========================================================================
 member     type     what
@@ -14,13 +14,15 @@ sizes      u8 (n)   of each round: elements of ``bits`` or ``numbers`` that are 
 counts     u8 (n)   pages of each round
 generations u8 (n)  generation of each round
 times_ns   u8 (n)   instant of each round
-gaps       b1 (n)   whether a round comes after a gap
+gaps       b1 (n)   whether a round comes after a gap; 0 or 1
 bits       u1       bitmaps of the rounds of form 0, one after the other
 numbers    u4 or u8 page numbers, or first page and number of pages in turn, of the others; u8 from 2**32 pages on
 ========== ======== =========================================================================
 
-A file is not believed: the checksums of the zip tell what was cut off or damaged, and what stands in it must be such as this
-library writes. Nothing larger than the file is ever made of it.
+A file is not believed: the checksums of the zip tell what was cut off or damaged; members that are missing, more or
+compressed, other types and shapes, and rounds that do not fit their counts, their range or each other are refused. What says
+the same is taken: the form's name in either byte order, members in another order, and what stands before or behind the zip,
+which no reader of zips looks at. No array is made of a file that is larger than the file.
 """
 
 import io
@@ -106,8 +108,10 @@ def _arrays(content: bytes) -> _Arrays:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             members = file.infolist()
-            if sum(member.file_size for member in members) > len(content):  # compressed: a small file may be huge
-                raise _Misfit("it is compressed, or damaged")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):  # a small file may be huge
+                raise _Misfit("it is compressed")
+            if sum(member.file_size for member in members) > len(content):
+                raise _Misfit("it is damaged: its members are larger than it is")
             names = sorted(member.filename for member in members)
             if names != sorted(f"{name}.npy" for name in _MEMBERS):
                 raise _Misfit(f"it holds {', '.join(names) or 'nothing'}")
@@ -143,6 +147,9 @@ def _check_form(arrays: _Arrays) -> None:
         array = arrays[each]
         if array.dtype != np.dtype(dtype) or array.ndim != 1 or size not in (None, array.size):
             raise _Misfit(f"{each} is {array.dtype} of shape {array.shape}")
+
+    if (arrays["gaps"].view(np.uint8) > 1).any():
+        raise _Misfit("gaps holds bytes other than 0 and 1")
 
 
 def _as_range(arrays: _Arrays) -> tuple[int, int]:

@@ -1,17 +1,33 @@
 """A small guest that is copied by what its dirty log owes, and nothing else."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npt import Prot, PteFormat, Reservoir, Vcpu, VmSpace
+from npt import Prot, PteFormat, RamObject, Reservoir, Vcpu, VmSpace
 from npt.dirty.log import DirtyLog
 from npt.dirty.rounds import Round
 from npt.testing import check
 
-__all__ = ["FIRST", "HOLE", "LENGTH", "N_PAGES", "PAGE", "RAM", "ROM", "Guest", "bitmap_of", "guest", "pages_of"]
+__all__ = [
+    "FIRST",
+    "HOLE",
+    "LENGTH",
+    "N_PAGES",
+    "PAGE",
+    "RAM",
+    "ROM",
+    "Guest",
+    "bitmap_of",
+    "guest",
+    "in_the_middle",
+    "pages_of",
+]
 
 PAGE = 0x1000
 FIRST = 0x1F_B000  # five pages before the end of a leaf table
@@ -44,7 +60,7 @@ class Guest:
     """
 
     def __init__(self, form: PteFormat, tracking: bool = False) -> None:
-        self.reservoir = Reservoir(N_PAGES * PAGE)
+        self.reservoir = Reservoir((N_PAGES + 6) * PAGE)
         self.ram = self.reservoir.allocate(N_PAGES * PAGE)
         self.space = VmSpace(1 << 30, format=form, reservoir=self.reservoir, track_dirty=tracking, kick_timeout=0.02)
         for first, end, prot in ((0, 11, Prot.RW), (13, 15, Prot.READ), (15, N_PAGES, Prot.RW)):
@@ -114,12 +130,31 @@ class Guest:
         self.write(2, 22)
         self.send_round(self.log.stop())
 
+    def other_ram(self, n_pages: int) -> RamObject:
+        """Other RAM, at most six pages."""
+        return self.reservoir.allocate(n_pages * PAGE)
+
     def close(self) -> None:
         """Nothing leaked."""
         self.client.release_all()
         self.space.close()
         self.ram.release()
         self.reservoir.close()
+
+
+def in_the_middle(event: str, function: str, act: Callable[[], object], work: Callable[[], Any]) -> Any:
+    """Do something in the middle of a call, once, as a signal handler would: at a "call" of a function, or its "return"."""
+
+    def hook(frame: FrameType, happened: str, _: object) -> None:
+        if happened == event and frame.f_code.co_name == function:
+            sys.setprofile(None)
+            act()
+
+    sys.setprofile(hook)
+    try:
+        return work()
+    finally:
+        sys.setprofile(None)
 
 
 @contextmanager

@@ -42,6 +42,8 @@ def test_round__is_read_only(made: Guest) -> None:
     for done in (made.log.round(), made.log.rounds[1]):
         with pytest.raises(ValueError, match="read-only"):
             done.bitmap[0] = 1
+        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+            done.bitmap.flags.writeable = True
 
 
 def test_round__times_and_generations_go_up(made: Guest) -> None:

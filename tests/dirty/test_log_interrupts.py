@@ -100,6 +100,7 @@ def test_interrupt__loses_nothing(name: str, kind: str, form: str) -> None:
 def check(made: Guest, work: Call) -> None:
     """Nothing is lost now, after the same call, and in the end."""
     assert not made.log._lock._is_owned()
+    assert not made.log._switch.lock._is_owned()
     assert made.lost() == set()
     with suppress(NptError):  # that the log is in that state already
         work(made)

@@ -6,6 +6,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ from npt import (
     InvalidArgument,
     StaleHandle,
     TrackingDisabled,
+    Vm,
     VmSpace,
 )
 from npt.dirty.log import DirtyLog
-from tests.dirty.migrating import FIRST, LENGTH, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
+from tests.dirty.migrating import FIRST, LENGTH, PAGE, RAM, ROM, Guest, bitmap_of, guest, in_the_middle, pages_of
 from tests.space.scene import caught, in_callback, on_cpu
 from tests.space.test_forks import in_child
 
@@ -39,10 +41,24 @@ def made(request: pytest.FixtureRequest) -> Any:
 
 
 def test_log__covers_the_space_unless_told(made: Guest) -> None:
-    """From an address to the end."""
-    log = DirtyLog(made.space, FIRST)
-    assert (log.gpa, log.length) == (FIRST, made.space.size - FIRST)
-    assert DirtyLog(made.space).n_pages == made.space.size // PAGE
+    """From an address to the end of the highest mapping there is, however large the space."""
+    log = DirtyLog(made.space, FIRST + PAGE)
+    assert (log.gpa, log.length) == (FIRST + PAGE, LENGTH - PAGE)
+    assert DirtyLog(made.space).length == FIRST + LENGTH
+    assert DirtyLog(made.space, FIRST + LENGTH - PAGE).n_pages == 1
+    device = made.space.map_mmio(FIRST + 30 * PAGE, PAGE, 0xFE00_0000)
+    assert (log.length, DirtyLog(made.space, FIRST).length) == (LENGTH - PAGE, 31 * PAGE)
+    made.space.unmap(FIRST + 30 * PAGE, PAGE)
+    device.release()
+
+
+def test_log__of_nothing_mapped(made: Guest) -> None:
+    """There is no end to find; a length that is told needs none."""
+    with pytest.raises(InvalidArgument, match="nothing is mapped at 0x212000 or above it; map memory first, or say the length"):
+        DirtyLog(made.space, FIRST + LENGTH)
+    assert DirtyLog(made.space, FIRST + LENGTH, PAGE).n_pages == 1
+    with Vm(made.reservoir) as vm, pytest.raises(InvalidArgument, match="nothing is mapped"):
+        DirtyLog(vm.space)
 
 
 def test_repr__says_what_there_is(made: Guest) -> None:
@@ -118,8 +134,19 @@ def test_round__of_another_log_is_refused(made: Guest) -> None:
             assert isinstance(caught(lambda call=call, round_=round_: call(round_)), InvalidArgument)  # type: ignore[misc]
         for none in (None, 1.0, True, "1"):
             assert isinstance(caught(lambda call=call, none=none: call(none)), TypeError)  # type: ignore[misc]
-    assert isinstance(caught(lambda: made.log.copying(1, n_pages=0)), InvalidArgument)
     other.stop()
+
+
+def test_copying__tells_wrong_types_before_wrong_values(made: Guest) -> None:
+    """The round's, and that of the number of pages; then their values."""
+    made.log.start()
+    made.log.round()
+    wrong: list[tuple[Any, Any, type[Exception]]]
+    wrong = [("x", 0, TypeError), (9, 1.0, TypeError), (1, True, TypeError), (1, 0, InvalidArgument)]
+    for round_, n_pages, error in wrong:
+        assert type(caught(partial(made.log.copying, round_, n_pages=n_pages))) is error
+    with pytest.raises(InvalidArgument, match="round 9"):
+        made.log.copying(9, n_pages=0)
 
 
 def test_calls__of_a_log_in_the_wrong_state(made: Guest) -> None:
@@ -162,6 +189,48 @@ def test_changes__where_they_would_wait_for_themselves(made: Guest, name: str) -
     with on_cpu(made.space):
         assert isinstance(caught(call), Deadlock)
     assert (len(made.log.rounds), made.owed(), made.log.state.value) == (1, RAM | ROM, "running")
+
+
+@pytest.mark.parametrize("name", ["round", "pause", "resume", "stop", "abort", "put_back", "acknowledge", "copying"])
+def test_changes__in_the_middle_of_another(made: Guest, name: str) -> None:
+    """A signal handler or finalizer of the same thread comes while a round is booked: refused, and the round is whole."""
+    made.log.start()
+    made.write(0)
+    made.log.round()
+    made.write(1)
+    seen: list[BaseException | None] = []
+
+    def handler() -> None:
+        made.write(2)
+        seen.append(caught(changes(made.log)[name]))
+
+    done = in_the_middle("call", "with_round", handler, made.log.round)
+    assert [type(each) for each in seen] == [Deadlock]
+    assert (pages_of(done.bitmap), made.owed(), made.dirty()) == ({1}, {0, 1}, {2})
+    assert (made.log.state.value, made.space.tracking) == ("running", True)
+
+
+def test_changes__in_the_middle_of_another_logs(made: Guest) -> None:
+    """Two logs of a space have one switch for tracking; who comes while it is turned is refused, and may call again later."""
+    other, seen = DirtyLog(made.space, 0, PAGE), []
+    in_the_middle("call", "set_tracking", lambda: seen.append(type(caught(other.start))), made.log.start)
+    assert seen == [Deadlock]
+    assert other.state.value == "stopped"
+    other.start()
+    other.stop()
+
+
+def test_changes__after_one_that_was_interrupted(made: Guest) -> None:
+    """It left no mark behind that would refuse them."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    made.log.start()
+    made.write(1)
+    with pytest.raises(KeyboardInterrupt):
+        in_the_middle("call", "with_round", interrupt, made.log.round)
+    assert made.log.acknowledge(made.log.round()) == 1
 
 
 def test_looking__may_be_done_anywhere(made: Guest) -> None:

@@ -1,12 +1,13 @@
 """``DirtyLog``: started, paused, resumed, stopped, started again."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 
 from npt import EPT, NPT, KickTimeout, TrackingDisabled
-from tests.dirty.migrating import FIRST, N_PAGES, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
+from tests.dirty.migrating import FIRST, LENGTH, N_PAGES, PAGE, RAM, ROM, Guest, bitmap_of, guest, pages_of
 from tests.space.scene import caught, on_cpu_elsewhere
 
 
@@ -104,10 +105,51 @@ def test_resume__of_a_log_that_somebody_turned_off(made: Guest) -> None:
 
 @pytest.mark.parametrize("call", ["pause", "stop"])
 def test_end__of_a_log_that_somebody_turned_off(made: Guest, call: str) -> None:
-    """There is nothing to harvest; the log ends all the same."""
+    """What was dirty before is harvested all the same, the round says that it has a gap, and tracking is off again."""
+    made.log.start()
+    made.write(3)
+    made.space.set_tracking(False)
+    last = getattr(made.log, call)()
+    assert (pages_of(last.bitmap), last.gap, made.owed(), made.space.tracking) == ({3}, True, {3}, False)
+
+
+@pytest.mark.parametrize("call", ["pause", "stop", "abort"])
+def test_end__leaves_tracking_as_somebody_left_it(call: str) -> None:
+    """It was on before the start, and somebody turned it off: off it stays."""
+    with guest(NPT, True) as made:
+        made.log.start(owe=bitmap_of({1}))
+        made.space.set_tracking(False)
+        getattr(made.log, call)()
+        assert not made.space.tracking
+
+
+def test_round__that_met_tracking_off_is_remembered(made: Guest) -> None:
+    """Whoever turns it on again: the next round comes after a gap, the one after it does not."""
     made.log.start()
     made.space.set_tracking(False)
-    assert getattr(made.log, call)() is None
+    assert isinstance(caught(made.log.round), TrackingDisabled)
+    made.space.set_tracking(True)
+    assert [made.log.round().gap, made.log.round().gap] == [True, False]
+
+
+def test_pause__that_could_not_turn_tracking_off_leaves_no_gap(made: Guest) -> None:
+    """What was written meanwhile is in the tables, and the next round has it."""
+    made.log.start()
+    late = made.space.client()
+    with ExitStack() as stack:
+
+        def enter(gpa: int, length: int) -> None:
+            if length == LENGTH:  # after the kick of the harvest, before that of tracking
+                stack.enter_context(on_cpu_elsewhere(late, leaves=False))
+
+        made.client.on_invalidate(enter)
+        with pytest.raises(KickTimeout):
+            made.log.pause()
+        made.client.on_invalidate(None)
+    made.write(4)
+    made.log.resume()
+    done = made.log.round()
+    assert (pages_of(done.bitmap), done.gap) == ({4}, False)
 
 
 def test_stop__harvests_once_more(made: Guest) -> None:

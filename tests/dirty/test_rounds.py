@@ -1,12 +1,13 @@
 """``Rounds`` beside plain Python sets; and the forms in which they are kept."""
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from npt import InvalidArgument, Prot, Reservoir, Vcpu, VmSpace
+from npt import AddressOverflow, InvalidArgument, Prot, Reservoir, Vcpu, VmSpace
 from npt.dirty.log import DirtyLog
 from npt.dirty.packed import Form, Packed, number_type, pack
 from npt.dirty.rounds import Rounds
@@ -173,6 +174,51 @@ def test_rounds__say_what_they_are() -> None:
     assert html.count("<tr>") == 1 + 20 + 1
     assert "... 60" in html
     assert "<tr>" in record([], 8)._repr_html_()
+
+
+def test_rounds__backwards(recorded: Recorded) -> None:
+    """The last first."""
+    sets, rounds = recorded
+    assert [(done.number, pages_of(done.bitmap)) for done in reversed(rounds)] == [*enumerate(sets, 1)][::-1]
+
+
+def test_round__equals_one_that_says_the_same() -> None:
+    """Number, generation, time, count, gap and pages; and so it is found among the rounds."""
+    rounds, other = record([{1}, {2}], 9), record([{1}, {3}], 9)
+    assert rounds[1] == rounds[1] == other[1]
+    assert hash(rounds[1]) == hash(other[1])
+    assert rounds[2] != other[2]
+    assert rounds[2] in rounds
+    assert other[2] not in rounds
+    changes: list[dict[str, Any]] = [{name: 7} for name in ("number", "generation", "time_ns", "count", "gap")]
+    assert rounds[1] not in [replace(rounds[1], **change) for change in changes]
+    assert rounds[1] != 1
+
+
+BAD_ROUNDS: list[tuple[tuple[Any, ...], type[Exception]]] = [
+    ((1, -5), InvalidArgument),
+    ((0, 0), InvalidArgument),
+    ((7, PAGE), InvalidArgument),
+    ((-PAGE, PAGE), InvalidArgument),
+    ((2**64 - PAGE, PAGE), AddressOverflow),
+    ((0.0, PAGE), TypeError),
+    ((0, True), TypeError),
+    ((0, PAGE, ("entry",)), TypeError),
+    ((1, PAGE, ("entry",)), TypeError),
+    ((0, PAGE, record([{1}], 9)._entries), InvalidArgument),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error"), BAD_ROUNDS)
+def test_rounds__of_a_bad_range(arguments: tuple[Any, ...], error: type[Exception]) -> None:
+    """As a log's; and entries that are none, or of another range."""
+    assert type(caught(lambda: Rounds(*arguments))) is error
+
+
+def test_rounds__take_no_round_of_another_size() -> None:
+    """It would be cut, or leave pages out."""
+    with pytest.raises(InvalidArgument, match="9 pages is not one of 8"):
+        record([{1}], 8).with_one(record([{1}], 9)._entries[0])
 
 
 BAD = [

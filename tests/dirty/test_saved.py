@@ -266,6 +266,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "generation that stays": ({"generations": u8(5, 5, 6)}, "round 2 is older"),
     "generation 0": ({"generations": u8(0, 5, 6)}, "round 1 is older"),
     "time that goes back": ({"times_ns": u8(5, 4, 6)}, "round 2 is older"),
+    "a gap of 2": ({"gaps": np.array([0, 2, 1], np.uint8).view(np.bool_)}, "gaps holds bytes other than 0 and 1"),
     "gaps as bytes": ({"gaps": u1(0, 0, 0)}, "gaps is"),
 }
 
@@ -289,6 +290,29 @@ def test_load__of_a_compressed_file(file: Path) -> None:
         arrays = {name: opened[name] for name in opened.files} | {"bits": np.zeros(1 << 24, np.uint8)}
     np.savez_compressed(file, **arrays)
     refused(file, "it is compressed")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_load__of_one_compressed_member(file: Path, method: int) -> None:
+    """However small it is: the form has none."""
+    with zipfile.ZipFile(file) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    with zipfile.ZipFile(file, "w") as made:
+        for name, content in members.items():
+            made.writestr(name, content, method if name == "gaps.npy" else zipfile.ZIP_STORED)
+    refused(file, "it is compressed")
+
+
+def test_load__of_what_says_the_same(file: Path) -> None:
+    """Something before and behind the zip, the name in the other byte order, members in another order."""
+    rounds = Rounds.load(file)
+    with np.load(file) as opened:
+        arrays = {name: opened[name] for name in reversed(opened.files)}
+    arrays["format"] = arrays["format"].astype(arrays["format"].dtype.newbyteorder(">"))
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    file.write_bytes(b"before" + content.getvalue() + b"behind")
+    assert same(Rounds.load(file), rounds)
 
 
 def test_load__of_an_array_of_another_version(file: Path) -> None:
