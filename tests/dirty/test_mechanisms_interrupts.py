@@ -18,7 +18,7 @@ CALLS: dict[str, Callable[[Tracking], object]] = {
     "collect": lambda t: t.collect(),
     "harvest": lambda t: t.harvest(),
     "clear": lambda t: t.clear(1, 5),
-    "copy": lambda t: t.copy([1, 4], [0, 1]),
+    "copy": lambda t: t.copy([1, 4], [0, 50]),
 }
 FORMATS = {"call": NPT, "line": EPT, "c_return": NPT}
 LONG = bool(os.environ.get("NPT_LONG"))  # else only each third place that is not a line
@@ -50,6 +50,8 @@ def outcome(tracking: Tracking) -> Any:
             tracking.run(0, [3 * PAGE], write=True)
             seen.append([bits(tracking.collect()), tracking.accesses, tracking.total])
             tracking.clear(0, 3)
+            tracking.copy([4], 0)
+            tracking.run(0, [4 * PAGE], write=True)
             seen.append([bits(tracking.harvest()), bits(tracking.collect()), tracking.events, tracking.total])
         except StaleHandle:
             seen.append("refused")
