@@ -464,14 +464,14 @@ class DirtyLog(Handle):
 
     def _run(self, asked: U8Array | None) -> None:
         """Tracking on, then the books."""
-        first, tracking = self._books.known is None, self.space.tracking
+        first = self._books.known is None
         known = self._books.known or look(self.space)  # before tracking is on: what is mapped from then on is news
         self._switch.turn_on(self.space, self)
         if first:
             self._origin = time.monotonic_ns()
         books, turns = self._books, self._switch.turns
         wanted = books.asked if asked is None else union(books.asked, asked)
-        gap = books.gap or not (first or (tracking and turns == books.turns))
+        gap = books.gap or not (first or turns == books.turns)
         self._books = books._replace(state=LogState.RUNNING, asked=wanted, gap=gap, turns=turns, known=known)
 
     def _last_round(self) -> Round | None:

@@ -110,8 +110,6 @@ def _arrays(content: bytes) -> _Arrays:
             members = file.infolist()
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):  # a small file may be huge
                 raise _Misfit("it is compressed")
-            if sum(member.file_size for member in members) > len(content):
-                raise _Misfit("it is damaged: its members are larger than it is")
             names = sorted(member.filename for member in members)
             if names != sorted(f"{name}.npy" for name in _MEMBERS):
                 raise _Misfit(f"it holds {', '.join(names) or 'nothing'}")

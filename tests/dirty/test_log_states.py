@@ -132,6 +132,24 @@ def test_round__that_met_tracking_off_is_remembered(made: Guest) -> None:
     assert [made.log.round().gap, made.log.round().gap] == [True, False]
 
 
+def test_pause__that_failed_when_tracking_was_off_leaves_a_gap(made: Guest) -> None:
+    """A callback that raises comes too late; somebody turns it on again before the resume."""
+    made.log.start()
+
+    def fail(gpa: int, length: int) -> None:
+        if length != LENGTH:  # not that of the harvest
+            raise ZeroDivisionError
+
+    made.client.on_invalidate(fail)
+    with pytest.raises(ZeroDivisionError):
+        made.log.pause()
+    made.client.on_invalidate(None)
+    assert not made.space.tracking
+    made.space.set_tracking(True)
+    made.log.resume()
+    assert made.log.round().gap
+
+
 def test_pause__that_could_not_turn_tracking_off_leaves_no_gap(made: Guest) -> None:
     """What was written meanwhile is in the tables, and the next round has it."""
     made.log.start()
