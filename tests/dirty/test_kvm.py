@@ -24,6 +24,7 @@ from npt import (
     VmSpace,
 )  # fmt: skip
 from npt.dirty.kvm import KvmDirtyLog, from_words, to_words
+from tests.interrupts.interrupt import KINDS, interrupted
 from tests.space.scene import PAGE, on_cpu_elsewhere
 
 FIRST = 0x1C0 * PAGE  # the slot: 64 pages before the end of a leaf table
@@ -364,3 +365,19 @@ def test_to_words__bad_bitmaps() -> None:
             convert(empty, -1)
         with pytest.raises(TypeError):
             convert(empty, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_get__interrupted_anywhere(space: VmSpace, kind: str) -> None:
+    """What was read is handed over, or dirty as before."""
+    log, n = KvmDirtyLog(space, FIRST, N * PAGE), 1
+    got: list[Any] = []
+    write(space, *PAGES)
+    while interrupted(lambda: got.append(log.get()), kind, n):
+        assert [words.tolist() for words in got] == [words_of(PAGES)] or dirty(space) == PAGES
+        got.clear()
+        log.get()
+        write(space, *PAGES)
+        n += 1
+    assert n > 20
