@@ -19,6 +19,7 @@ from npt import (
     VcpuExit,
     VmClient,
     VmSpace,
+    kernels,
 )  # fmt: skip
 from tests.space.scene import GIB, MIB, PAGE, SIZE, bits, dirty, map_at
 
@@ -383,3 +384,18 @@ def test_into__may_be_an_argument_too(vcpu: Vcpu) -> None:
     flags = loads.view(np.bool_)[:8]
     assert vcpu.run([8] * 8, write=flags, into=loads).completed == 8
     assert loads.tolist() == [2**64 - 1] * 8
+
+
+@pytest.mark.parametrize("tlb", [0, 4])
+def test_run__compiles_before_it_is_on_cpu(client: VmClient, tlb: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever kicks waits for a vCPU to leave, and must not wait for a compiler."""
+    compiled: list[tuple[str, bool]] = []
+
+    def compile(kernel: Any) -> None:
+        compiled.append((kernel.__module__, client.gate.is_occupied()))
+
+    vcpu = Vcpu(client, tlb=tlb)
+    monkeypatch.setattr(kernels.jit, "entry_point", compile)
+    vcpu.run([0])
+    vcpu.run([0])
+    assert compiled == [("npt.kernels.tlb" if tlb else "npt.kernels.guest", False)]
