@@ -13,11 +13,12 @@ ROOT = Path(npt.__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 START = """
-import faulthandler, sys, threading
+import faulthandler, signal, sys, threading
 import numpy as np
 from npt import NPT, Orphaned, Prot, Reservoir, Vcpu, VmSpace
 
-faulthandler.dump_traceback_later(60, exit=True)
+faulthandler.dump_traceback_later(40, exit=True)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
 reservoir = Reservoir(1 << 22)
 ram = reservoir.allocate(1 << 20)
 space = VmSpace(1 << 30, format=NPT, reservoir=reservoir, track_dirty=True)
