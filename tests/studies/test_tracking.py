@@ -25,17 +25,19 @@ def rounds(source: Writer, granule: int, clear_at: float) -> dict[str, int]:
         reported = sorted(dirty)
         n, many = len(window.pages), len(reported)
         copied = {page: (i + 1) * n // (many + 1) for i, page in enumerate(reported)}
-        clears: dict[int, list[int]] = {}
+        clears: dict[int, list[list[int]]] = {}
         for first in sorted({page // granule for page in reported}):
             pages = [page for page in reported if page // granule == first]
             early, late = min(copied[p] for p in pages), max(copied[p] for p in pages)
             when = int(early * clear_at) if clear_at <= 1 else late + int((n - late) * (clear_at - 1))
-            clears.setdefault(when, []).extend(pages)
+            clears.setdefault(when, []).append(pages)
         after: set[int] = set()  # written since their copy
         for i in range(n + 1):
-            for page in clears.get(i, []):
-                armed.add(page)
-                dirty.discard(page)
+            for pages in clears.get(i, []):
+                armed.update(pages)
+                dirty.difference_update(pages)
+                total["clears"] += 1
+                total["rearmed"] += len(pages)
             if i < n and window.write[i]:
                 page = int(window.pages[i])
                 if page in armed:
@@ -53,13 +55,19 @@ def rounds(source: Writer, granule: int, clear_at: float) -> dict[str, int]:
 
 def agree(results: Results, source: Writer, granule: int, clear_at: float) -> None:
     """All rows say what plain Python says."""
-    wanted = {"copied": 0, "reported": 0, "false_dirty": 0, "missed": 0, "noticed": 0, **rounds(source, granule, clear_at)}
-    noticed = wanted.pop("noticed")
+    told = ("copied", "reported", "false_dirty", "missed", "noticed", "clears", "rearmed")
+    wanted = {**dict.fromkeys(told, 0), **rounds(source, granule, clear_at)}
+    noticed, clears, rearmed = (wanted.pop(name) for name in told[-3:])
     assert len(results.rows) == len(MECHANISMS)
     for row in results.rows:
         assert {key: row[key] for key in wanted} == wanted
         if row["mechanism"] == "write-protect":
             assert row["faults"] == noticed
+        if granule < source.n_pages or clear_at > 0:  # else a harvest clears, the last one, too
+            touched = {"dirty-bits": rearmed, "write-protect": noticed + rearmed, "pml": rearmed}
+            if row["mechanism"] in touched:
+                assert row["pte_writes"] == touched[row["mechanism"]]
+                assert row["shoot_downs"] == clears
 
 
 @pytest.mark.parametrize("clear_at", [0.0, 0.5, 1.0, 1.5, 2.0])
