@@ -42,7 +42,7 @@ class _Size(click.ParamType[int]):
 
 def _check_target(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """A result file must be writable before the work, not after it."""
-    if value is None or (value.exists() and not value.is_file()):  # a pipe or device: there is nothing to replace
+    if value is None or _is_stream(value):
         return value
     if not (value.parent.is_dir() and os.access(value.parent, os.W_OK)):
         raise click.BadParameter(f"{value.parent} is not a directory that can be written to")
@@ -61,6 +61,20 @@ def _check_moment(_: click.Context, __: click.Parameter, value: float) -> float:
     if math.isnan(value):
         raise click.BadParameter("nan is not a moment")
     return value
+
+
+def _check_apart(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """The second of two result files must not take the place of the first."""
+    target = _check_target(context, parameter, value)
+    first = context.params.get("json_file")
+    if target is not None and first is not None and target.resolve() == first.resolve() and not _is_stream(target):
+        raise click.BadParameter(f"{target} is the file for the other form, too")
+    return target
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe or device takes whatever comes, and nothing is replaced."""
+    return path.exists() and not path.is_file()
 
 
 def _save(results: Results, json_file: Path | None, csv_file: Path | None) -> None:
@@ -93,8 +107,10 @@ def cli() -> None:
 @click.option("--format", "formats", type=click.Choice(list(_FORMATS)), multiple=True, help="Repeatable.  [both]")
 @click.option("--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the pages that are dirty.")
-@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save rows and how they came about.")
-@click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the rows.")
+@click.option(
+    "--json", "json_file", type=_target, is_eager=True, callback=_check_target, help="Save rows and how they came about."
+)
+@click.option("--csv", "csv_file", type=_target, callback=_check_apart, help="Save the rows.")
 def bench(
     sizes: tuple[int, ...], shares: tuple[float, ...], formats: tuple[str, ...], repeat: int, seed: int,
     json_file: Path | None, csv_file: Path | None,
@@ -119,8 +135,10 @@ def bench(
 @click.argument("history", metavar="NAME_OR_FILE")
 @click.option("--pack", is_flag=True, help="Lay the pages side by side instead of where the program had them.")
 @click.option("--format", "format_name", type=click.Choice(list(_FORMATS)), default="ept", show_default=True)
-@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save the row and how it came about.")
-@click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the row.")
+@click.option(
+    "--json", "json_file", type=_target, is_eager=True, callback=_check_target, help="Save the row and how it came about."
+)
+@click.option("--csv", "csv_file", type=_target, callback=_check_apart, help="Save the row.")
 def replay(history: str, pack: bool, format_name: str, json_file: Path | None, csv_file: Path | None) -> None:
     """Run a real program's write history through the tables and check every window: xz, sqlite, sort, or an .npz file."""
     from npt.studies.history import History
@@ -184,8 +202,10 @@ def _as_granule(_: click.Context, __: click.Parameter, value: str) -> int | None
 )
 @click.option("--windows", type=click.IntRange(min=1), help="Of each writer, one a round.  [all]")
 @click.option("--cost", "costs", multiple=True, callback=_as_costs, help="A cost table of yours, like faults=2000; repeatable.")
-@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save rows and how they came about.")
-@click.option("--csv", "csv_file", type=_target, callback=_check_target, help="Save the rows.")
+@click.option(
+    "--json", "json_file", type=_target, is_eager=True, callback=_check_target, help="Save rows and how they came about."
+)
+@click.option("--csv", "csv_file", type=_target, callback=_check_apart, help="Save the rows.")
 def dirty(
     writers: tuple[str, ...], mechanisms: tuple[str, ...], format_name: str, vcpus: int, ring: int, granule: int | None,
     clear_at: float, windows: int | None, costs: dict[str, float], json_file: Path | None, csv_file: Path | None,

@@ -65,6 +65,7 @@ def test_dirty__options_reach_the_study(tmp_path: Path) -> None:
         ([_SMALL, "--cost", "x=1"], "x=1"),
         ([_SMALL, "--cost", "faults=x"], "faults=x"), ([_SMALL, "--cost", "faults=-1"], "faults cannot cost"),
         ([_SMALL, "--cost", "faults=1", "--cost", "faults=2"], "said twice"),
+        ([_SMALL, "--csv", "/tmp/npt-x", "--json", "/tmp/../tmp/npt-x"], "the other form"),
         ([_SMALL, "--ring", "0"], "ring"), ([_SMALL, "--json", "/nowhere/x"], "/nowhere"),
     ],
 )  # fmt: skip
