@@ -14,6 +14,9 @@ Kernels are compiled without numba's reference counting: arrays are borrowed fro
 no kernel makes one. With it, each array that goes to an inlined function costs two locked instructions, which made a walk
 fifteen times slower than its loads.
 
+Loading a kernel needs none of numba's library of compilable Python, which numba brings in all the same before it looks into
+the cache: more than all the kernels of a first guest take. Here only a kernel that is compiled waits for it.
+
 Guarantees: importing a kernel file compiles nothing and never fails for want of a writable directory; a damaged or
             unwritable cache costs a compilation, not an error.
 Relies on:  the package's files do not change while they are being imported.
@@ -27,9 +30,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import llvmlite
 import numba
@@ -37,7 +39,17 @@ import numpy as np
 from numba import config
 from numba.core.caching import FunctionCache
 
-__all__ = ["DISABLED", "KERNELS", "cache_directory", "entry_point", "inline", "kernel", "warm_up"]
+__all__ = [
+    "DISABLED",
+    "KERNELS",
+    "Origins",
+    "cache_directory",
+    "entry_point",
+    "inline",
+    "kernel",
+    "origins",
+    "warm_up",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -54,26 +66,33 @@ KERNELS: dict[str, tuple[Any, str]] = {}  # name -> (dispatcher, signature)
 class _Cache(FunctionCache):  # type: ignore[misc]
     """Numba's file cache, whose troubles are never the caller's."""
 
+    lost = False  # whether a kernel could not be saved
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            return self._load_overload(sig, target_context)  # the public form brings in numba's library first
         except Exception:  # damaged, half-written, unreadable: whatever it is, compiling anew mends it
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(Exception):  # a full disk or a directory that went away: the kernel in memory works all the same
-            try:
-                super().save_overload(sig, data)
-            except Exception:  # a damaged index is read before it is written: begin a new one
-                self.flush()
-                super().save_overload(sig, data)
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a damaged index is read before it is written: begin a new one
+            self._save_anew(sig, data)
+
+    def _save_anew(self, sig: Any, data: Any) -> None:
+        try:
+            self.flush()
+            super().save_overload(sig, data)
+        except Exception:  # a full disk or a directory that went away: the kernel in memory works all the same
+            self.lost = True
 
 
 def _fingerprint() -> str:
     """Hash of what compiled kernels depend on."""
     digest = hashlib.sha256()
     versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
-    digest.update(repr((versions, bool(config.BOUNDSCHECK), config.OPT, config.CPU_NAME)).encode())
+    digest.update(repr((versions, bool(config.BOUNDSCHECK), config.OPT, config.CPU_NAME, config.CPU_FEATURES)).encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:20]
@@ -127,7 +146,9 @@ def _cache(function: Callable[..., Any]) -> _Cache | None:
     before = {name: getattr(config, name, "") for name in ours}
     try:
         vars(config).update(ours)
-        return _Cache(function)
+        cache = _Cache(function)
+        ours_in_truth = Path(cache.cache_path).is_relative_to(_DIRECTORY)  # numba goes elsewhere when it has gone away
+        return cache if ours_in_truth else None
     except (OSError, RuntimeError):
         return None
     finally:
@@ -265,3 +286,18 @@ def warm_up() -> int:
     for dispatcher, signature in KERNELS.values():
         _compile(dispatcher, signature)
     return len(KERNELS)
+
+
+class Origins(NamedTuple):
+    """Where the kernels of this process came from: how many of each kind."""
+
+    compiled: int
+    cached: int
+    lost: int  # of those that were compiled: not saved, so that the next process compiles them again
+
+
+def origins() -> Origins:
+    """How many kernels were compiled, and how many came from the cache, until now."""
+    ready = [dispatcher for dispatcher, _ in KERNELS.values() if dispatcher.overloads]
+    made = [dispatcher for dispatcher in ready if not dispatcher.stats.cache_hits]
+    return Origins(len(made), len(ready) - len(made), sum(getattr(one._cache, "lost", True) for one in made))

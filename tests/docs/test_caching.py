@@ -138,6 +138,70 @@ print(json.dumps([n, sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.c
     assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == [n, n, 0]
 
 
+# What a first look at npt does.
+STORY = """
+import json, sys
+import npt
+with npt.Reservoir(1 << 21) as reservoir, reservoir.allocate(1 << 21) as ram, npt.VmSpace(1 << 21, track_dirty=True) as space:
+    space.map(ram, 0, 1 << 21, npt.Prot.RW)
+    populated = space.populate(0, 1 << 21)
+    client = space.client()
+    with client.hold(0x1000, npt.Prot.RW) as page:
+        page.writable()[:] = 1
+    dirty = space.track_dirty(0, 1 << 21)
+from npt.kernels import jit
+print(json.dumps({
+    "did": [populated, int(dirty[0])], "origins": jit.origins(),
+    "library": [name for name in ("numba.np.linalg", "numba.np.arraymath", "numba.typed.typeddict") if name in sys.modules],
+}))
+"""
+
+
+def test_cache__first_guest_of_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    """All that it needs is found, without numba's library of compilable Python, which only a compilation needs."""
+    first, second = (run(STORY, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first["did"] == second["did"] == [512, 2]
+    compiled_first, cached_first, _ = first["origins"]
+    assert compiled_first > 5
+    assert cached_first == 0
+    assert second["origins"] == [0, compiled_first, 0]
+    assert len(first["library"]) == 3
+    assert second["library"] == []
+
+
+def test_cache__bounds_are_checked_by_kernels_from_it(tmp_path: Path) -> None:
+    """An error that is raised in cached code is the same."""
+    code = """
+import json
+import numpy as np
+from npt.kernels import jit, words
+try:
+    said = int(words.load(np.zeros(4, np.uint64), 4))
+except IndexError as error:
+    said = str(error)
+print(json.dumps([said, jit.origins().cached]))
+"""
+    settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    assert [run(code, settings=settings) for _ in range(2)] == [["index is out of bounds", 0], ["index is out of bounds", 1]]
+
+
+def test_cache__other_arrays_are_refused_by_kernels_from_it(cache: Path) -> None:
+    """At the call that loads the kernel, and at the next."""
+    code = """
+import json
+import numpy as np
+from npt.kernels import dirty, jit
+words, one, said = np.zeros(512), np.zeros(1, np.uint64), []
+for _ in range(2):
+    try:
+        dirty.peek(words, one, one, 0, 512, one[:0], 0x200, np.zeros(8, np.uint64))
+    except TypeError:
+        said.append(jit.origins().cached)
+print(json.dumps(said))
+"""
+    assert run(code, NUMBA_CACHE_DIR=str(cache)) == [1, 1]
+
+
 # -- never stale --------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +244,9 @@ def test_cache__edited_helper_with_the_users_own_locator(tmp_path: Path) -> None
     assert run(WORK, package=package, NUMBA_CACHE_LOCATOR_CLASSES="InTreeCacheLocator")[str(name)] == changed
 
 
-@pytest.mark.parametrize(("variable", "value"), [("NUMBA_BOUNDSCHECK", "1"), ("NUMBA_CPU_NAME", "generic")])
+@pytest.mark.parametrize(
+    ("variable", "value"), [("NUMBA_BOUNDSCHECK", "1"), ("NUMBA_CPU_NAME", "generic"), ("NUMBA_CPU_FEATURES", "")]
+)
 def test_cache__other_settings_are_other_code(cache: Path, variable: str, value: str) -> None:
     """Nothing that was compiled for other settings is loaded."""
     said = run(WORK, settings={variable: value, "NUMBA_CACHE_DIR": str(cache)})
@@ -253,10 +319,25 @@ def test_cache__read_only_cache(cache: Path) -> None:
         set_writable(cache, True)
 
 
+def test_origins__of_kernels_that_are_kept_nowhere() -> None:
+    """All of them will be compiled again."""
+    code = f"{WORK}print(json.dumps(jit.origins()))"
+    assert run(code, NUMBA_CACHE_DIR=BROKEN) == [KERNELS, 0, KERNELS]
+
+
 def test_cache__directory_that_goes_away(tmp_path: Path) -> None:
     """Removed between the import and the first call."""
     code = WORK.replace("words = np.full", f"import shutil; shutil.rmtree({str(tmp_path)!r})\nwords = np.full", 1)
     assert results(run(code, NUMBA_CACHE_DIR=str(tmp_path))) == RIGHT
+
+
+def test_cache__directory_that_goes_away_before_the_kernels_are_imported(tmp_path: Path) -> None:
+    """Numba would then keep them beside their files, where nobody notices that another file was edited."""
+    package = copy_package(tmp_path)
+    code = "from npt.kernels import jit; d = jit.cache_directory(); d.rmdir(); d.write_text('in the way')\n" + WORK
+    said = run(code, package=package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert results(said) == RIGHT
+    assert list(package.rglob("*.nb[ic]")) == []
 
 
 def test_cache__no_home_directory_at_all(tmp_path: Path) -> None:
@@ -314,6 +395,31 @@ def test_cache__missing_files(cache: Path, pattern: str) -> None:
     for path in cache.rglob(pattern):
         path.unlink()
     assert results(run(WORK, NUMBA_CACHE_DIR=str(cache))) == RIGHT
+
+
+def test_cache__one_kernel_missing(cache: Path) -> None:
+    """Kernels that are compiled work beside those that were loaded before them."""
+    for path in cache.rglob("tables.release_tables*"):
+        path.unlink()
+    said = run(WORK, NUMBA_CACHE_DIR=str(cache))
+    assert results(said) == RIGHT
+    assert compiled(said) == (KERNELS - 1, 1)
+
+
+def test_origins__kernels_that_could_not_be_saved(tmp_path: Path) -> None:
+    """A file has taken the place of the directory: the kernel works, and is said to be lost."""
+    code = """
+import json, shutil
+import numpy as np
+from npt.kernels import jit, words
+directory = jit.cache_directory()
+found = int(words.load(np.full(1, 7, np.uint64), 0)), *jit.origins()
+shutil.rmtree(directory)
+directory.write_text("in the way")
+words.store(np.zeros(1, np.uint64), 0, 1)
+print(json.dumps([found, jit.origins()]))
+"""
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == [[7, 1, 0, 0], [2, 0, 1]]
 
 
 # -- two at once ---------------------------------------------------------------------------------------------------------

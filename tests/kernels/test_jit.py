@@ -38,6 +38,14 @@ def test_warm_up__compiles_all_and_says_how_many() -> None:
     assert {name: len(dispatcher.signatures) for name, (dispatcher, _) in jit.KERNELS.items()} == dict.fromkeys(jit.KERNELS, 1)
 
 
+def test_origins__count_each_kernel_once() -> None:
+    """Whether it was compiled or loaded: afterwards all of them are ready."""
+    n = npt.warm_up()
+    compiled, cached, lost = jit.origins()
+    assert compiled + cached == n
+    assert lost <= compiled
+
+
 def test_load_all__knows_every_kernel_file() -> None:
     """A file with kernels that ``load_all`` forgets would not be warmed up, and would not be tested here."""
     files = Path(inspect.getfile(kernels)).parent.glob("*.py")
