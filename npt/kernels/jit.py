@@ -30,6 +30,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -56,7 +57,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 DISABLED = bool(config.DISABLE_JIT)
 _ENTRY_POINT = "npt_entry_point"
 _FIRST_CALL = "_compile_for_args"  # of a dispatcher; there until the kernel is compiled
-_COMPILING = threading.Lock()
+_COMPILING = threading.RLock()
 _COUNTING = threading.RLock()  # over the two below
 _COMPILERS: list[threading.Thread] = []
 _collecting = False  # whether the collector was on before the first of them
@@ -268,17 +269,23 @@ def inline(function: _Function) -> _Function:
     return numba.njit(forceinline=True, **_FLAGS)(function)  # type: ignore[no-any-return]
 
 
-def _renew_lock() -> None:
-    """In a forked child: another thread may have been compiling."""
-    global _COMPILING, _COUNTING
-    _COMPILING, _COUNTING = threading.Lock(), threading.RLock()
+def _leave_lock() -> None:
+    with suppress(RuntimeError):  # an interrupt ended the wait for it
+        _COMPILING.release()
+
+
+def _begin_anew() -> None:
+    """In a forked child: those who compiled or waited in other threads are gone."""
+    global _COUNTING
+    _leave_lock()
+    _COUNTING = threading.RLock()
     if _COMPILERS and _collecting:
         gc.enable()
     _COMPILERS.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+if hasattr(os, "register_at_fork"):  # a fork waits for the kernel that is being compiled: numba's locks would stay locked
+    os.register_at_fork(before=_COMPILING.acquire, after_in_parent=_leave_lock, after_in_child=_begin_anew)
 
 
 def warm_up() -> int:

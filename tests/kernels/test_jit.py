@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import npt
 from npt import kernels
 from npt._types import U64Array
 from npt.kernels import dirty, jit
+from tests.kernels.fresh import run
 
 pytestmark = pytest.mark.skipif(jit.DISABLED, reason="nothing is compiled with NUMBA_DISABLE_JIT=1")
 
@@ -124,6 +126,41 @@ def test_kernel__first_call_from_many_threads() -> None:
     jit.KERNELS.pop(f"{__name__}._store_one")
     assert failures == []
     assert [int(own[0]) for own in words] == [1] * n
+
+
+FORK = """
+import json, os, signal, threading, warnings
+import numpy as np
+from npt.kernels import jit, walk, words
+warnings.simplefilter("ignore", DeprecationWarning)  # of later Pythons: the other thread is the subject
+dispatcher, compiling = jit.KERNELS["npt.kernels.walk.translate"][0], threading.Event()
+real = dispatcher.compile
+busy = []
+def compile_it(signature):
+    busy.append(signature)
+    compiling.set()
+    made = real(signature)
+    busy.clear()
+    return made
+dispatcher.compile = compile_it
+other = threading.Thread(target=jit.entry_point, args=(walk.translate,))
+other.start()
+compiling.wait()
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(99 if busy else int(words.load(np.full(1, 7, np.uint64), 0)))
+_, status = os.waitpid(child, 0)
+other.join()
+print(json.dumps([os.waitstatus_to_exitcode(status), len(dispatcher.signatures)]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork__while_another_thread_compiles() -> None:
+    """The fork waits for it, so that the child finds numba whole and its locks free, and compiles what it needs."""
+    assert run(FORK, NUMBA_CACHE_DIR="/dev/null/cache") == [7, 1]
 
 
 def test_kernels__unknown_name() -> None:
