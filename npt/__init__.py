@@ -4,6 +4,7 @@ Kernels are compiled on first use and cached; ``warm_up`` compiles them all. The
 ``npt.testing`` and ``npt.view`` load on first use.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -104,12 +105,19 @@ __all__ = [
 _ROOMS = ("dirty", "studies", "testing", "view")
 
 
-def warm_up() -> int:
-    """Compile all kernels now, or load them from the cache; return how many there are."""
+def warm_up(progress: Callable[[int, int], object] | None = None) -> int:
+    """Compile all kernels now, or load them from the cache; return how many there are.
+
+    Parameters
+    ----------
+    progress
+        Called with how many are ready and how many there are, at first and after each; what it raises ends the work, and
+        what was compiled stays in the cache.
+    """
     from npt import kernels
 
     kernels.load_all()
-    return kernels.jit.warm_up()
+    return kernels.jit.warm_up(progress)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,38 @@ def dirty(
         show.mechanisms_table(part)
     show.cost_sources(parts[0])
     _save(Results([row for part in parts for row in part.rows], parts[0].meta), json_file, csv_file)
+
+
+@cli.command("warm-up")
+@click.option("--json", "json_file", type=_target, callback=_check_target, help="Save the row and how it came about.")
+def warm_up(json_file: Path | None) -> None:
+    """Compile all kernels now, so that no later call has to.
+
+    They are kept on disk, each as soon as it is compiled: after an interrupt the next run goes on where this one was.
+    """
+    from npt.kernels import jit
+
+    if jit.DISABLED:
+        raise click.ClickException("NUMBA_DISABLE_JIT is set: kernels run as plain Python, and none is compiled")
+    directory = jit.cache_directory()
+    if directory is None:
+        raise click.ClickException(
+            "compiled kernels can be kept nowhere: set NUMBA_CACHE_DIR to a directory that can be written to"
+        )
+    start = time.perf_counter()
+    with show.progress() as watch:
+        n_kernels = npt.warm_up(partial(watch, "kernels"))
+    row = {
+        "kernels": n_kernels,
+        **jit.origins()._asdict(),
+        "seconds": time.perf_counter() - start,
+        "directory": str(directory),
+        **jit.target()._asdict(),
+    }
+    show.warm_up_table(row)
+    _save(Results([row], provenance()), json_file, None)
+    if row["lost"]:
+        raise click.ClickException(f"{row['lost']} kernels could not be saved in {directory}: is it full?")
 
 
 def run() -> None:

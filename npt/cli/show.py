@@ -17,7 +17,7 @@ from npt.studies.results import Results
 from npt.studies.throughput import SIZES, largest_guest
 from npt.units import PAGE_SIZE, format_size
 
-__all__ = ["cost_sources", "default_sizes", "mechanisms_table", "progress", "replay_table", "throughput_table"]
+__all__ = ["cost_sources", "default_sizes", "mechanisms_table", "progress", "replay_table", "throughput_table", "warm_up_table"]
 
 _PIPE_WIDTH = 120
 _WIDEST = 10_000
@@ -125,6 +125,21 @@ def replay_table(result: ReplayResult) -> None:
     table.add_row("time in writes", f"{result.write_seconds:.3f} s")
     table.add_row("time in harvests", f"{result.harvest_seconds:.3f} s")
     table.add_row("differences", "none" if result.difference is None else str(result.difference))
+    _print(table)
+
+
+def warm_up_table(row: Mapping[str, Any]) -> None:
+    """How many kernels there are, where they came from, and where they are kept."""
+    bits = "" if row["vector_bits"] is None else f", vectors of {row['vector_bits']} bits"
+    table = Table(show_header=False)
+    table.add_column("what")
+    table.add_column("how much", justify="right")
+    table.add_row("kernels", f"{row['kernels']:,}")
+    table.add_row("compiled now", f"{row['compiled']:,}")
+    table.add_row("found in the cache", f"{row['cached']:,}")
+    table.add_row("time", f"{row['seconds']:.1f} s")
+    table.add_row("compiled for", f"{row['cpu']}{bits}")
+    table.add_row("kept in", Text(row["directory"], overflow="fold"))
     _print(table)
 
 

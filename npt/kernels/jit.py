@@ -26,6 +26,7 @@ import functools
 import gc
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -37,18 +38,22 @@ from typing import Any, NamedTuple, TypeVar
 import llvmlite
 import numba
 import numpy as np
+from llvmlite import binding, ir
 from numba import config
 from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
 
 __all__ = [
     "DISABLED",
     "KERNELS",
     "Origins",
+    "Target",
     "cache_directory",
     "entry_point",
     "inline",
     "kernel",
     "origins",
+    "target",
     "warm_up",
 ]
 
@@ -288,10 +293,17 @@ if hasattr(os, "register_at_fork"):  # a fork waits for the kernel that is being
     os.register_at_fork(before=_COMPILING.acquire, after_in_parent=_leave_lock, after_in_child=_begin_anew)
 
 
-def warm_up() -> int:
-    """Compile every kernel that has been imported, or load it from the cache; return how many there are."""
-    for dispatcher, signature in KERNELS.values():
+def warm_up(progress: Callable[[int, int], object] | None = None) -> int:
+    """Compile every kernel that has been imported, or load it from the cache; return how many there are.
+
+    ``progress`` is called with the number of those that are ready and of all, at first and after each.
+    """
+    for done, (dispatcher, signature) in enumerate(KERNELS.values()):
+        if progress is not None:
+            progress(done, len(KERNELS))
         _compile(dispatcher, signature)
+    if progress is not None:
+        progress(len(KERNELS), len(KERNELS))
     return len(KERNELS)
 
 
@@ -308,3 +320,26 @@ def origins() -> Origins:
     ready = [dispatcher for dispatcher, _ in KERNELS.values() if dispatcher.overloads]
     made = [dispatcher for dispatcher in ready if not dispatcher.stats.cache_hits]
     return Origins(len(made), len(ready) - len(made), sum(getattr(one._cache, "lost", True) for one in made))
+
+
+class Target(NamedTuple):
+    """The machine that kernels are compiled for."""
+
+    cpu: str
+    vector_bits: int | None  # of one register; None where that is not known
+
+
+_REGISTERS = {"zmm": 512, "ymm": 256, "xmm": 128}  # of x86
+
+
+def target() -> Target:
+    """What kernels are compiled for, by what a vector of eight words becomes."""
+    vector, module = ir.VectorType(ir.IntType(64), 8), ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vector.as_pointer()]), "twice")
+    builder = ir.IRBuilder(function.append_basic_block())
+    words = builder.load(function.args[0], align=8, typ=vector)
+    builder.store(builder.add(words, words), function.args[0], align=8)
+    builder.ret_void()
+    codegen = cpu_target.target_context.codegen()
+    used = re.findall("[xyz]mm", codegen._tm.emit_assembly(binding.parse_assembly(str(module))))
+    return Target(codegen.magic_tuple()[1], max((_REGISTERS[register] for register in used), default=None))

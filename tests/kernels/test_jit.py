@@ -40,6 +40,13 @@ def test_warm_up__compiles_all_and_says_how_many() -> None:
     assert {name: len(dispatcher.signatures) for name, (dispatcher, _) in jit.KERNELS.items()} == dict.fromkeys(jit.KERNELS, 1)
 
 
+def test_warm_up__tells_how_far_it_is() -> None:
+    """At first, and after each kernel."""
+    said: list[tuple[int, int]] = []
+    n = npt.warm_up(lambda done, total: said.append((done, total)))
+    assert said == [(done, n) for done in range(n + 1)]
+
+
 def test_origins__count_each_kernel_once() -> None:
     """Whether it was compiled or loaded: afterwards all of them are ready."""
     n = npt.warm_up()
