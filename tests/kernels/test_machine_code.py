@@ -2,7 +2,7 @@
 
 import platform
 import re
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 
@@ -17,9 +17,9 @@ pytestmark = [
 
 # Cached kernels have no assembly: compile them without a cache.
 CODE = """
-import json, llvmlite.binding
+import json
 from npt import kernels
-from npt.kernels.jit import KERNELS, _compile
+from npt.kernels.jit import KERNELS, _compile, target
 kernels.load_all()
 asm = {}
 for name, (dispatcher, signature) in KERNELS.items():
@@ -28,121 +28,177 @@ for name, (dispatcher, signature) in KERNELS.items():
         _compile(dispatcher, signature)
         (compiled,) = dispatcher.overloads.values()
         asm[short] = compiled.library.get_asm_str()
-print(json.dumps({"features": sorted(f for f, on in llvmlite.binding.get_host_cpu_features().items() if on), "asm": asm}))
+print(json.dumps({"target": target(), "asm": asm}))
 """
 NO_CACHE = "/dev/null/cache"
 LOOPS = ["dirty.harvest", "dirty.peek", "leaves.populate", "leaves.populate_selected", "tables.vacate"]
-STORES = ["leaves.populate", "tables.vacate"]  # of 64 entries at once
+CLEAN = ["dirty.harvest", "dirty.peek"]  # mostly find nothing
+BITMAPS = ["bitmap.count", "bitmap.without", "runs.append", "runs.count_edges"]  # LLVM makes the vectors
+GROUP = 64  # entries
+REGISTERS = {512: "zmm", 256: "ymm", 128: "xmm"}
 FLOATS = re.compile(r"\bv?(?:cvt\w+|(?:add|sub|mul|div)[sp][sd])\b")
 
+# Machines, and the bits of their vectors. Numba takes the features of this one unless it is told others.
+MACHINES = {"x86-64-v2": 128, "haswell": 256, "skylake-avx512": 512}
+
+
+class Code(NamedTuple):
+    """The assembly of kernels, and the vectors of the machine that it is for."""
+
+    bits: int
+    asm: dict[str, str]
+
+    @property
+    def register(self) -> str:
+        """What the widest register is called."""
+        return REGISTERS[self.bits]
+
+    @property
+    def group(self) -> int:
+        """How many of them take 64 entries."""
+        return GROUP * 64 // self.bits
+
+
+def compile_for(only: list[str] | None, **settings: str) -> Code:
+    """Compile kernels in a process of their own; all of them unless some are named."""
+    said = run(f"ONLY = {only!r}{CODE}", settings={"NUMBA_CACHE_DIR": NO_CACHE, **settings})
+    _, bits = said["target"]
+    assert bits in REGISTERS
+    return Code(bits, said["asm"])
+
 
 @pytest.fixture(scope="module")
-def host() -> dict[str, Any]:
-    """Features of this machine, and the assembly of every kernel for it."""
-    made = run(f"ONLY = None{CODE}", NUMBA_CACHE_DIR=NO_CACHE)
-    assert isinstance(made, dict)
-    return made
+def host() -> Code:
+    """Every kernel, for this machine."""
+    return compile_for(None)
 
 
-@pytest.fixture(scope="module")
-def haswell() -> dict[str, str]:
-    """The assembly of the loops for a machine with AVX2 and nothing wider."""
-    made = run(
-        f"ONLY = {LOOPS!r}{CODE}", NUMBA_CACHE_DIR=NO_CACHE, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2"
-    )  # fmt: skip
-    assert isinstance(made["asm"], dict)
-    return made["asm"]
+@pytest.fixture(scope="module", params=["this one", *MACHINES])
+def code(request: pytest.FixtureRequest) -> Code:
+    """The kernels with loops over entries or bitmaps, for machines with wide vectors and narrow ones."""
+    if request.param == "this one":
+        made: Code = request.getfixturevalue("host")
+        return made
+    return compile_for(LOOPS + BITMAPS, NUMBA_CPU_NAME=request.param, NUMBA_CPU_FEATURES="")
+
+
+def body_of(asm: str) -> str:
+    """The kernel itself, without what numba puts around it for calls from Python."""
+    body, _, _ = asm.partition(".Lfunc_end0")
+    return body
 
 
 def compares(asm: str, register: str) -> int:
     """Vector compares and tests of 64-bit entries."""
-    return len(re.findall(rf"\bvp(?:testn?mq|cmp\w*q)\b.*%{register}", asm))
+    return len(re.findall(rf"\bv?p(?:testn?mq|cmp\w*q)\b.*%{register}", asm))
 
 
 def stores(asm: str, register: str) -> int:
     """Stores of whole vectors to memory, other than to the stack."""
-    return len(re.findall(rf"\bvmov(?:dq[au]\w*|[au]p[sd])\s+%{register}\d+, \S*\((?!%rsp|%rbp)", asm))
+    return len(re.findall(rf"\bv?mov(?:dq[au]\w*|[au]p[sd])\s+%{register}\d+, \S*\((?!%rsp|%rbp)", asm))
 
 
-def test_assembly__of_every_kernel(host: dict[str, Any]) -> None:
+def loads(asm: str, register: str) -> int:
+    """Vectors read from memory, other than from the stack and from constants."""
+    return len(re.findall(rf"^\s+(?!vp?broadcast)\w+\s+[-\w]*\(%r(?!sp|ip)[^)]*\)(?:, %{register}\d+)+$", asm, re.MULTILINE))
+
+
+def innermost_loops(asm: str) -> list[str]:
+    """Stretches of code that end with a jump back to where they start, and have no other such stretch in them."""
+    lines = body_of(asm).splitlines()
+    labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if line.startswith(".LBB")}
+    jumps = [(i, found[1]) for i, line in enumerate(lines) if (found := re.search(r"\bj\w+\s+(\.LBB\w+)", line))]
+    loops = [(labels[to], i) for i, to in jumps if labels[to] <= i]
+    return ["\n".join(lines[a : b + 1]) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
+
+
+def test_assembly__of_every_kernel(host: Code) -> None:
     """Otherwise the tests below would pass by looking at nothing."""
-    assert set(LOOPS) < set(host["asm"])
-    assert all("retq" in asm for asm in host["asm"].values())
+    assert set(LOOPS + BITMAPS) < set(host.asm)
+    assert all("retq" in asm for asm in host.asm.values())
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_target__is_the_machine_that_was_asked_for(name: str) -> None:
+    """By its name, and by the width of its vectors."""
+    said = run(
+        "import json; from npt.kernels.jit import target; print(json.dumps(target()))",
+        settings={"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""},
+    )
+    assert said == [name, MACHINES[name]]
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_loops__test_64_entries_in_widest_vectors(host: dict[str, Any], name: str) -> None:
-    """Eight AVX-512 tests, or sixteen of AVX2, make a bitmap word."""
-    if "avx512f" in host["features"]:
-        assert compares(host["asm"][name], "zmm") >= 8
-    elif "avx2" in host["features"]:
-        assert compares(host["asm"][name], "ymm") >= 16
-    else:
-        pytest.skip("this machine has neither AVX-512 nor AVX2")
+def test_loops__test_64_entries_in_widest_vectors(code: Code, name: str) -> None:
+    """Eight AVX-512 tests, or sixteen of AVX2, or thirty-two of SSE make a bitmap word."""
+    assert compares(code.asm[name], code.register) >= code.group
 
 
-def test_populate__stores_64_entries_in_widest_vectors(host: dict[str, Any]) -> None:
-    """Eight AVX-512 stores, or sixteen of AVX2."""
-    if "avx512f" in host["features"]:
-        assert stores(host["asm"]["leaves.populate"], "zmm") >= 8
-    elif "avx2" in host["features"]:
-        assert stores(host["asm"]["leaves.populate"], "ymm") >= 16
-    else:
-        pytest.skip("this machine has neither AVX-512 nor AVX2")
+@pytest.mark.parametrize("name", LOOPS + BITMAPS)
+def test_loops__use_nothing_that_the_machine_has_not(code: Code, name: str) -> None:
+    """No register is wider than it should be."""
+    wider = [register for bits, register in REGISTERS.items() if bits > code.bits]
+    assert [register for register in wider if register in code.asm[name]] == []
 
 
-def test_vacate__stores_64_zeroes_in_vectors(host: dict[str, Any]) -> None:
-    """At least 32 bytes at once: LLVM merges stores of a constant zero as it thinks best."""
-    if "avx2" not in host["features"]:
-        pytest.skip("this machine has no AVX2")
-    asm = host["asm"]["tables.vacate"]
-    assert stores(asm, "ymm") >= 16 or stores(asm, "zmm") >= 8
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_groups__are_read_in_vectors_in_one_loop(code: Code, name: str) -> None:
+    """64 entries a turn, each read once, and at most one word beside them: the number of the table."""
+    loops = [loop for loop in innermost_loops(code.asm[name]) if loads(loop, code.register) == code.group]
+    assert loops
+    words = [re.findall(r"^\s+mov\w*\s+[-\w]*\(%r(?!sp|ip)[^)]*\), %r\w+$", loop, re.MULTILINE) for loop in loops]
+    assert min(len(found) for found in words) <= 1
 
 
-@pytest.mark.parametrize("name", LOOPS)
-def test_loops__use_avx2_where_that_is_all(haswell: dict[str, str], name: str) -> None:
-    """Sixteen compares of four entries, and nothing that the machine has not."""
-    assert compares(haswell[name], "ymm") >= 16
-    assert "zmm" not in haswell[name]
+def test_populate__stores_64_entries_in_widest_vectors(code: Code) -> None:
+    """Eight AVX-512 stores, or sixteen of AVX2, or thirty-two of SSE."""
+    assert stores(code.asm["leaves.populate"], code.register) >= code.group
 
 
-@pytest.mark.parametrize("name", STORES)
-def test_loops__store_with_avx2_where_that_is_all(haswell: dict[str, str], name: str) -> None:
-    """Sixteen stores of four entries."""
-    assert stores(haswell[name], "ymm") >= 16
+def test_vacate__stores_64_zeroes_in_vectors(code: Code) -> None:
+    """At least 32 bytes at once: LLVM merges stores of a constant zero as it thinks best, or leaves them to ``memset``."""
+    asm = code.asm["tables.vacate"]
+    assert stores(asm, "ymm") >= 16 or stores(asm, "zmm") >= 8 or (code.bits == 128 and "memset" in body_of(asm))
 
 
-def test_kernels__never_make_floats_of_entries(host: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", BITMAPS)
+def test_bitmaps__are_read_in_vectors(code: Code, name: str) -> None:
+    """Of 256 bits where there are as many: LLVM takes no wider ones of itself."""
+    registers = [register for bits, register in REGISTERS.items() if bits >= min(code.bits, 256)]
+    assert sum(loads(body_of(code.asm[name]), register) for register in registers) >= 1
+
+
+def test_kernels__never_make_floats_of_entries(host: Code) -> None:
     """A mixed-up type makes a double of an entry, and its low bits are gone: no kernel converts or computes floats."""
-    found = {name: FLOATS.findall(asm) for name, asm in host["asm"].items()}
+    found = {name: FLOATS.findall(asm) for name, asm in host.asm.items()}
     assert {name: words for name, words in found.items() if words} == {}
 
 
-def test_harvest__clears_with_one_locked_instruction(host: dict[str, Any]) -> None:
+def test_harvest__clears_with_one_locked_instruction(host: Code) -> None:
     """An AND whose old value were used would be a compare-exchange loop."""
-    asm = host["asm"]["dirty.harvest"]
+    asm = host.asm["dirty.harvest"]
     assert re.search(r"\block\s+andq\b", asm)
     assert "cmpxchg" not in asm
 
 
 @pytest.mark.parametrize("name", ["dirty.peek", "walk.translate", "walk.leaf_tables"])
-def test_readers__lock_nothing(host: dict[str, Any], name: str) -> None:
+def test_readers__lock_nothing(host: Code, name: str) -> None:
     """Reading costs no locked instruction, not even for counting references to arrays."""
-    assert not re.search(r"\block\b|NRT_[id]n?cref", host["asm"][name])
+    assert not re.search(r"\block\b|NRT_[id]n?cref", host.asm[name])
 
 
 @pytest.mark.parametrize("name", ["guest.access", "tlb.access"])
-def test_vcpu__locks_only_where_a_mark_is_missing(host: dict[str, Any], name: str) -> None:
+def test_vcpu__locks_only_where_a_mark_is_missing(host: Code, name: str) -> None:
     """One compare-exchange, for marks; nothing else is locked, and nothing is allocated."""
-    body, _, _ = host["asm"][name].partition(".Lfunc_end0")
+    body = body_of(host.asm[name])
     assert re.findall(r"\block\s+(\w+)", body) == ["cmpxchgq"]
     assert "NRT_" not in body
 
 
-def test_vcpu__computes_with_vectors(host: dict[str, Any]) -> None:
+def test_vcpu__computes_with_vectors(host: Code) -> None:
     """Slots, leaves, and what entries lack: several accesses an instruction."""
-    if "avx2" not in host["features"]:
+    if host.bits < 256:
         pytest.skip("this machine has no AVX2")
-    body, _, _ = host["asm"]["guest.access"].partition(".Lfunc_end0")
+    body = body_of(host.asm["guest.access"])
     assert re.search(r"\bvpandn\w*\s.*%[yz]mm|\bvpternlog\w*\s.*%[yz]mm", body)
     assert re.search(r"\bvpsrlq\s+\$21,.*%[yz]mm", body)
