@@ -19,7 +19,7 @@ def test_version__is_the_package_s() -> None:
     assert npt.__version__ in _npt("--version").stdout
 
 
-@pytest.mark.parametrize("command", [[], ["bench"], ["replay"]])
+@pytest.mark.parametrize("command", [[], ["bench"], ["dirty"], ["replay"], ["warm-up"]])
 def test_help__names_what_there_is(command: list[str]) -> None:
     """``--help`` works for each command, and starts no compiler."""
     done = _npt(*command, "--help")
