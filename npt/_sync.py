@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from npt._types import U64Array
+from npt._types import U8Array, U64Array
 
 __all__ = ["Makers", "cells", "condition", "install", "lock", "now", "rlock"]
 
@@ -31,7 +31,7 @@ class Makers(Protocol):
     def condition(self, lock: Any) -> Any:
         """A condition over such a lock, as ``threading.Condition``."""
 
-    def cells(self, name: str, array: U64Array) -> Any:
+    def cells(self, name: str, array: U64Array | U8Array) -> Any:
         """Elements of a shared array as Python integers, to be read, as ``memoryview``."""
 
     def now(self) -> float:
@@ -62,7 +62,7 @@ def condition(lock: Any) -> Any:
     return threading.Condition(lock) if _installed is None else _installed.condition(lock)
 
 
-def cells(name: str, array: U64Array) -> Any:
+def cells(name: str, array: U64Array | U8Array) -> Any:
     """Elements of a shared array as Python integers, read whole and quickly."""
     return memoryview(array) if _installed is None else _installed.cells(name, array)  # type: ignore[arg-type]
 

@@ -2,23 +2,25 @@
 
 Theory of operation
 -------------------
-Each is an intrinsic that emits one LLVM instruction on an element of a ``uint64`` array (or a run of bytes), sequentially
-consistent where it is atomic: x86 is not the only machine. Where a result is not needed there is a form without one,
-because LLVM makes a compare-exchange loop of an and/or whose old value is used. Under ``NUMBA_BOUNDSCHECK=1`` indices are
-checked here as they are elsewhere. With ``NUMBA_DISABLE_JIT=1`` the plain Python twins at the end of the file stand in.
+Each is an intrinsic that emits one LLVM instruction on an element of a ``uint64`` array (or a run of bytes; load, store
+and compare-and-swap also take ``uint8`` arrays), sequentially consistent where it is atomic: x86 is not the only machine.
+Where a result is not needed there is a form without one, because LLVM makes a compare-exchange loop of an and/or whose old
+value is used. Under ``NUMBA_BOUNDSCHECK=1`` indices are checked here as they are elsewhere. With ``NUMBA_DISABLE_JIT=1`` the
+plain Python twins at the end of the file stand in.
 
 Guarantees: no torn and no lost update of an aligned element between threads.
 Relies on:  arrays that are C-contiguous and aligned; indices of type ``uint64``.
 """
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from npt._types import U8Array, U64Array
 from npt.kernels.jit import DISABLED
@@ -32,6 +34,7 @@ __all__ = [
     "atomic_or",
     "atomic_store",
     "atomic_xchg",
+    "clear8",
     "copy_bytes",
     "ctz",
     "fill64",
@@ -40,6 +43,7 @@ __all__ = [
     "mask64",
     "popcount",
     "prefetch",
+    "publish",
     "zero_bytes",
 ]
 
@@ -48,6 +52,7 @@ _LANES = 8  # of a test vector: one AVX-512 register, two AVX2, four SSE2 or NEO
 _GROUP = 64  # entries that one bitmap word stands for
 _PREFETCH = 0, 3, 1  # for reading (for writing would take the line away from other vCPUs), to the nearest cache, data
 _VECTOR = ir.VectorType(_I64, _LANES)
+_Word = TypeVar("_Word", np.uint64, np.uint8)
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, last: Any = 0) -> Any:
@@ -64,6 +69,12 @@ def _is_u64s(*array_types: Any) -> bool:
     return all(isinstance(a, types.Array) and a.dtype == types.uint64 and a.layout == "C" for a in array_types)
 
 
+def _is_words(array_type: Any, *others: Any) -> bool:
+    """A C array of ``uint64`` or ``uint8``, and the others of that type."""
+    good = isinstance(array_type, types.Array) and array_type.layout == "C" and array_type.dtype in (types.uint64, types.uint8)
+    return good and all(other == array_type.dtype for other in others)
+
+
 def _require(good: bool, message: str) -> None:
     if not good:
         raise TypeError(message)  # while compiling: a kernel was written wrongly
@@ -72,16 +83,20 @@ def _require(good: bool, message: str) -> None:
 if TYPE_CHECKING or DISABLED:
     # The same in plain Python: for people who debug, and for the type checker.
 
-    def atomic_load(array: U64Array, index: np.uint64) -> np.uint64:
+    def atomic_load(array: NDArray[_Word], index: np.uint64) -> _Word:
         """Read an element once, here and now."""
-        return np.uint64(array[index])
+        return array.dtype.type(array[index])
 
     def load_at(address: np.uint64) -> np.uint64:
         """Read the word at an address, as ``atomic_load`` reads an element; nobody checks the address."""
         return np.uint64(ctypes.c_uint64.from_address(int(address)).value)
 
-    def atomic_store(array: U64Array, index: np.uint64, value: np.uint64) -> None:
+    def atomic_store(array: NDArray[_Word], index: np.uint64, value: _Word) -> None:
         """Write an element; what was written before is seen before it."""
+        array[index] = value
+
+    def publish(array: U64Array, index: np.uint64, value: np.uint64) -> None:
+        """Write an element; who sees it sees all that was written before. Cheaper than ``atomic_store``."""
         array[index] = value
 
     def atomic_or(array: U64Array, index: np.uint64, bits: np.uint64) -> None:
@@ -102,7 +117,7 @@ if TYPE_CHECKING or DISABLED:
         """Add to an element, modulo 2**64."""
         array[index] = (int(array[index]) + int(value)) % 2**64
 
-    def atomic_cas(array: U64Array, index: np.uint64, expected: np.uint64, value: np.uint64) -> bool:
+    def atomic_cas(array: NDArray[_Word], index: np.uint64, expected: _Word, value: _Word) -> bool:
         """Put a value in if the expected one is there; say whether it was."""
         if array[index] != expected:
             return False
@@ -122,6 +137,10 @@ if TYPE_CHECKING or DISABLED:
         """Store ``value + k * step`` in element ``first + k``, for 64 elements."""
         i = int(first)
         array[i : i + _GROUP] = value + np.arange(_GROUP, dtype=np.uint64) * step
+
+    def clear8(array: U64Array, first: np.uint64, bits: np.uint64) -> None:
+        """Clear bits of 8 elements, by plain stores: nobody else may be changing them."""
+        array[int(first) : int(first) + _LANES] &= ~bits
 
     def load_word(array: U8Array, at: np.uint64) -> np.uint64:
         """Eight bytes as one word, the first of them lowest; ``at`` need not be a multiple of anything."""
@@ -150,13 +169,14 @@ else:
 
     @intrinsic
     def atomic_load(typing_context, array, index):
-        _require(_is_u64s(array) and index == types.uint64, "atomic_load: uint64 array, uint64 index")
+        _require(_is_words(array) and index == types.uint64, "atomic_load: array of words, uint64 index")
 
         def build(context, builder, signature, arguments):
             place = _pointer(context, builder, signature.args[0], *arguments)
-            return builder.load_atomic(place, "seq_cst", 8, typ=_I64)
+            bits = signature.return_type.bitwidth
+            return builder.load_atomic(place, "seq_cst", bits // 8, typ=ir.IntType(bits))
 
-        return types.uint64(array, index), build
+        return array.dtype(array, index), build
 
     @intrinsic
     def load_at(typing_context, address):
@@ -170,11 +190,22 @@ else:
 
     @intrinsic
     def atomic_store(typing_context, array, index, value):
-        _require(_is_u64s(array) and index == value == types.uint64, "atomic_store: uint64 array, index and value")
+        _require(_is_words(array, value) and index == types.uint64, "atomic_store: array of words, uint64 index")
 
         def build(context, builder, signature, arguments):
             place = _pointer(context, builder, signature.args[0], *arguments[:2])
-            builder.store_atomic(arguments[2], place, "seq_cst", 8)
+            builder.store_atomic(arguments[2], place, "seq_cst", signature.args[2].bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(array, index, value), build
+
+    @intrinsic
+    def publish(typing_context, array, index, value):
+        _require(_is_u64s(array) and index == value == types.uint64, "publish: uint64 throughout")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2])
+            builder.store_atomic(arguments[2], place, "release", 8)
             return context.get_dummy_value()
 
         return types.void(array, index, value), build
@@ -202,7 +233,7 @@ else:
 
     @intrinsic
     def atomic_cas(typing_context, array, index, expected, value):
-        _require(_is_u64s(array) and index == expected == value == types.uint64, "atomic_cas: uint64 throughout")
+        _require(_is_words(array, expected, value) and index == types.uint64, "atomic_cas: array of words, uint64 index")
 
         def build(context, builder, signature, arguments):
             place = _pointer(context, builder, signature.args[0], *arguments[:2])
@@ -272,6 +303,21 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, first, value, step), build
+
+    @intrinsic
+    def clear8(typing_context, array, first, bits):
+        _require(_is_u64s(array) and first == bits == types.uint64, "clear8: uint64 throughout")
+
+        def build(context, builder, signature, arguments):
+            place = _pointer(context, builder, signature.args[0], *arguments[:2], last=_LANES - 1)
+            kept = ir.Constant(_VECTOR, ir.Undefined)
+            for lane in range(_LANES):
+                kept = builder.insert_element(kept, builder.not_(arguments[2]), ir.Constant(ir.IntType(32), lane))
+            vector = builder.bitcast(place, _VECTOR.as_pointer())
+            builder.store(builder.and_(builder.load(vector, align=8, typ=_VECTOR), kept), vector, align=8)
+            return context.get_dummy_value()
+
+        return types.void(array, first, bits), build
 
     @intrinsic
     def load_word(typing_context, array, at):

@@ -13,7 +13,8 @@ Accesses are done in blocks of up to 64, in passes that have no branch to mispre
 3. *Settle* the others in order. Marks are set by compare-and-swap from the very entry that was tested: had somebody cleared
    it meanwhile, the access walks again, and a cleared entry never comes back half-alive. An access that the tables refuse
    ends the block. Nothing behind it has had an effect: what lacked nothing was only looked at.
-4. *Move* the bytes of what is done, in order.
+4. *Touch* the leaf tables of what was written in the summary (``summary.py``).
+5. *Move* the bytes of what is done, in order.
 
 The next block is found before this one is settled, because a locked instruction waits for all loads before it: so each
 fetches one leaf of the next block ahead.
@@ -49,6 +50,7 @@ from npt.kernels.hardware import (
     walk,
 )  # fmt: skip
 from npt.kernels.jit import inline, kernel
+from npt.kernels.summary import touch
 from npt.kernels.walk import NONE, Levels
 
 __all__ = ["KICK", "LINE_WORDS", "SCRATCH_WORDS", "access"]
@@ -179,13 +181,26 @@ def _settle(
     return n
 
 
+@inline
+def _touch(touched: U8Array, scratch: U64Array, block: np.uint64, n: np.uint64, dirty: np.uint64) -> None:
+    """Touch the leaf tables that accesses of a block wrote to; mostly all of them are touched already."""
+    clean = _ZERO
+    for k in range(n):
+        byte = atomic_load(touched, scratch[block + _LEAF + k] >> _NINE)
+        clean |= scratch[block + _WANT + k] & (np.uint64(byte) - _ONE)  # all ones where it is CLEAN, 0
+    if (clean & dirty) != _ZERO:
+        for k in range(n):
+            if (scratch[block + _WANT + k] & dirty) != _ZERO:
+                touch(touched, scratch[block + _LEAF + k] >> _NINE)
+
+
 @kernel(
-    "void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), "
+    "void(UniTuple(u8[::1], 4), u1[::1], Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), "
     "Array(u1, 1, 'C', True), Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1], u8[::1])"
 )
 def access(
-    levels: Levels, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64, marking: bool,
-    gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64,
+    levels: Levels, touched: U8Array, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64,
+    marking: bool, gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64,
     scratch: U64Array, outcome: U64Array,
 ) -> None:  # fmt: skip
     """Perform accesses ``start`` to ``stop``; end early at a kick or at the first that the tables do not allow.
@@ -197,6 +212,7 @@ def access(
     outcome[REASON] = _ZERO
     i, stop, size = np.uint64(start), np.uint64(stop), np.uint64(size)
     flip, marks = flip_of(rules), (rules[ACCESSED] | rules[DIRTY]) * np.uint64(marking)
+    writes = marking and (kinds.size != 1 or np.uint64(kinds[_ZERO]) == WRITE)
     _begin(scratch, rules, marks, kinds)
     block, following = _FIRST, _SECOND
     n_following = min(stop - i, _BLOCK)
@@ -214,6 +230,8 @@ def access(
         n_following = min(stop - i - n, _BLOCK)
         found = _find(levels, rules, size, gpas, kinds, i + n, n_following, scratch, following)
         n = _settle(levels, rules, size, marks, flip, scratch, block, n, lacking, following, found, outcome)
+        if writes:
+            _touch(touched, scratch, block, n, marks & rules[DIRTY])
         if values.size != 0 or loads.size != 0:
             for k in range(n):
                 kind = np.uint64(kinds[i + k if kinds.size != 1 else _ZERO]) & KIND

@@ -7,7 +7,7 @@ entries are stored, because a vCPU may be setting A and D in the present ones. C
 does to an entry, it does by compare-and-swap from a present one, so a zero that is stored stays.
 
 Guarantees: a present entry is never rewritten; the counts returned are exact.
-Relies on:  one writer, and no look-ups that install (HOLD); leaf tables exist over the whole range.
+Relies on:  one writer a leaf table, and no look-ups that install (HOLD); leaf tables exist over the whole range.
 """
 
 import numpy as np
@@ -61,9 +61,9 @@ def _fill_run(leaves: U64Array, leaf: np.uint64, n_pages: np.uint64, entry: np.u
     return added
 
 
-@kernel("u8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8)")
-def populate(levels: Levels, extents: U64Array, words: U64Array, first: np.uint64, end: np.uint64) -> np.uint64:
-    """Make pages ``first`` to ``end``, all of one mapping, resident; return how many were not."""
+@kernel("void(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8, u8[::1])")
+def populate(levels: Levels, extents: U64Array, words: U64Array, first: np.uint64, end: np.uint64, new: U64Array) -> None:
+    """Make pages ``first`` to ``end``, all of one mapping, resident; add to ``new`` how many were not."""
     page, end = np.uint64(first), np.uint64(end)
     row = find_extent(extents, page)
     added = _ZERO
@@ -78,15 +78,15 @@ def populate(levels: Levels, extents: U64Array, words: U64Array, first: np.uint6
             leaf += run_end - page
             page = run_end
     atomic_add(words, RESIDENT, added)
-    return added
+    atomic_add(new, _ZERO, added)
 
 
-@kernel("u8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8[::1], u8[::1], u8, u8, u8[::1])")
+@kernel("void(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8[::1], u8[::1], u8, u8, u8[::1])")
 def populate_selected(
     levels: Levels, extents: U64Array, words: U64Array, region: np.uint64, tables: U64Array, slots: U64Array,
     first: np.uint64, end: np.uint64, select: U64Array,
-) -> np.uint64:  # fmt: skip
-    """Make the selected pages that are writable resident; return how many were not.
+) -> None:  # fmt: skip
+    """Make the selected pages that are writable resident.
 
     By compare-and-swap, because look-ups may be installing too. Pages are numbered from the start of ``region``, as the
     bits of ``select`` are.
@@ -111,7 +111,6 @@ def populate_selected(
                 if atomic_cas(levels[0], (tables[i] << _NINE) + offset, _ZERO, extent_entry(extents, row, page)):
                     added += _ONE
     atomic_add(words, RESIDENT, added)
-    return added
 
 
 @inline

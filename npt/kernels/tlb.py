@@ -38,11 +38,12 @@ from npt.kernels.hardware import (
     walk,
 )  # fmt: skip
 from npt.kernels.jit import inline, kernel
+from npt.kernels.summary import touch
 from npt.kernels.walk import ADDRESS, NONE, Levels
 
 __all__ = ["WAYS", "access"]
 
-_ZERO, _ONE, _PAGE_SHIFT = np.uint64(0), np.uint64(1), np.uint64(12)
+_ZERO, _ONE, _NINE, _PAGE_SHIFT = np.uint64(0), np.uint64(1), np.uint64(9), np.uint64(12)
 _EVERY = np.uint64(63)  # the kick is looked at whenever these bits of the count are zero
 
 WAYS = 4
@@ -76,12 +77,12 @@ def _translation(rules: U64Array, entry: np.uint64, both: np.uint64, either: np.
 
 
 @kernel(
-    "void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), "
+    "void(UniTuple(u8[::1], 4), u1[::1], Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), "
     "Array(u1, 1, 'C', True), Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[:, ::1], u8[::1], u8[::1])"
 )
 def access(
-    levels: Levels, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64, marking: bool,
-    gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64,
+    levels: Levels, touched: U8Array, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64,
+    marking: bool, gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64,
     entries: U64Array, fills: U64Array, outcome: U64Array,
 ) -> None:  # fmt: skip
     """What ``guest.access`` does, through the entries of a TLB; ``fills`` counts, by set, how often one was filled."""
@@ -108,6 +109,8 @@ def access(
             mark = (rules[ACCESSED] | rules[DIRTY] * np.uint64(kind == WRITE)) & marks
             if (entry & mark) != mark and not atomic_cas(levels[0], leaf, entry, entry | mark):
                 continue  # somebody changed the entry: walk again
+            if (mark & rules[DIRTY]) != _ZERO:
+                touch(touched, leaf >> _NINE)
             translation = _translation(rules, entry | mark, both, either)
             if row == NONE:
                 row = number * _WAYS + fills[number] % ways

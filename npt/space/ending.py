@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-Until the leaves are cleared, a failure or an interrupt undoes what was done. From then on the way is forward: an interrupt
+Until leaves are being cleared, a failure or an interrupt undoes what was done. From then on the way is forward: an interrupt
 is kept, the rest is done, and then it is raised; every step can be done again without harm. Only a vCPU that will not leave
 stops it half-way: then the tables are linked back, empty, and the mapping stays, to be unmapped again.
 
@@ -38,13 +38,13 @@ class Ending:
             A vCPU did not leave.
         """
         try:
-            self._clear()
+            self._forget()
             self._go_on()
         except KickTimeout:
             self._restore()
             raise
         except BaseException as error:
-            if not self._record.taken:
+            if not self._record.begun:
                 self._undo()
                 raise
             self._finish(error)
@@ -62,11 +62,10 @@ class Ending:
     def _is_mapped(self) -> bool:
         return id(self._mapping) in [id(mapping) for mapping in self._core.mappings.all()]
 
-    def _clear(self) -> None:
+    def _forget(self) -> None:
         core, mapping = self._core, self._mapping
         for gate in core.exclusion.gates:
             gate.client.forget(mapping.gpa, mapping.length, self._keeper, mapping.obj)
-        core.table.vacate(mapping.gpa, mapping.length, self._record)
 
     def _undo(self) -> None:
         core, mapping = self._core, self._mapping
@@ -74,6 +73,7 @@ class Ending:
             gate.client.remember(self._keeper, mapping.obj)
 
     def _go_on(self) -> None:
+        self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record)
         self._shoot_down()
         self._tell()
         self._free()

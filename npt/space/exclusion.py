@@ -17,6 +17,9 @@ HOLD that an interrupt left behind does no harm: it makes the next look-up queue
 
 Lock order: space, gate, reservoir. The thread that has the space lock may call back into the space to read it.
 
+Nothing at all changes a leaf entry while the space lock and all gates' locks are held and no vCPU is inside: *stillness*. It
+is never waited for: a finalizer in a look-up may release a page of another client, and so have one gate and want another.
+
 Guarantees: between ``hold`` and its end no look-up runs; after ``kick`` no vCPU that entered before the epoch is inside;
             a call that would wait for its own thread raises ``Deadlock`` instead.
 Relies on:  vCPU kernels looking at the kick word at least every 64 accesses.
@@ -26,6 +29,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from npt import _sync, kernels
@@ -36,6 +40,7 @@ __all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
 
 _IN_CALLBACK = "a callback may read the space and release pages, not change it or look pages up"
 _ON_CPU = "this thread is on CPU in the space and would wait for itself; call table_exit first"
+_BRIEF = 0.001  # seconds that a look-up may take before stillness is given up
 _PATIENCE = 0.05  # seconds between two looks at whether the thread of a vCPU is still alive
 _HOLD, _ORPHANED, _DESTROY, _FOREIGN = (int(state) for state in (State.HOLD, State.ORPHANED, State.DESTROY, State.FOREIGN))
 
@@ -165,6 +170,32 @@ class Exclusion:
         """Context in which look-ups of all clients are kept out; the space lock is held by the caller."""
         self._check_no_look_up()
         return _Hold(self)
+
+    def in_stillness(self, work: Callable[[bool], object]) -> None:
+        """Call ``work`` with whether nobody but it touches leaf entries meanwhile; the caller has the space lock.
+
+        If no vCPU is inside, all gates are locked: none comes in, nothing is looked up, and releases wait. Else, or if a gate
+        is not free soon, it is false and nobody is kept out. For work of a kernel; nothing that waits.
+        """
+        self._check_no_look_up()
+        try:
+            work(self._lock_gates())
+            self._unlock_gates()
+        except BaseException:
+            self._unlock_gates()
+            raise
+
+    def _lock_gates(self) -> bool:
+        for gate in self.gates:
+            if not gate.lock.acquire(timeout=_BRIEF) or gate.is_occupied():
+                self._unlock_gates()
+                return False
+        return True
+
+    def _unlock_gates(self) -> None:
+        for gate in self.gates:
+            if gate.is_ours():
+                gate.lock.release()
 
     def raise_epoch(self, *, generation: bool) -> None:
         """Say that something was taken away from the tables."""

@@ -10,6 +10,7 @@ Guarantees: a page held for writing is in the dirty log when it is released; its
 Relies on:  the gate's lock around all but the dropping.
 """
 
+import platform
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from npt.space.page import VmPage, VmPages
 
 __all__ = ["Holding"]
 
+_LOADS_IN_ORDER = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere only a kernel's are
 _PRESENT = 1  # bit 0 of what can be held, in both formats
 _REFERENCES_OF_A_KEPT_PAGE = 3  # the client's, the loop's, and the argument of getrefcount
 
@@ -40,6 +42,7 @@ class Holding(Handle):
     def __init__(self, core: Core) -> None:
         self.core = core
         self._cells = core.table.cells
+        self._touched = core.table.touched_cells
         self._pages: set[VmPage] = set()
         self._batches: set[VmPages] = set()
         self.gate = Gate(core.exclusion, self)
@@ -92,13 +95,13 @@ class Holding(Handle):
     def _mark(self, leaves: U64Array) -> None:
         core = self.core
         if core.tracking and leaves.size:
-            kernels.dirty.mark_leaves(core.table.levels[0], leaves, _PRESENT, core.dirty_bits)
+            kernels.dirty.mark_leaves(core.table.levels[0], core.table.touched, leaves, _PRESENT, core.dirty_bits)
 
     def _mark_page(self, leaf: int) -> None:
         core = self.core
         bits = core.dirty_bits
-        if self._cells[leaf] & bits != bits:
-            kernels.dirty.mark_leaf(core.table.levels[0], leaf, _PRESENT, bits)
+        if self._cells[leaf] & bits != bits or not self._touched[leaf >> 9] or not _LOADS_IN_ORDER:
+            kernels.dirty.mark_leaf(core.table.levels[0], core.table.touched, leaf, _PRESENT, bits)
 
     def _watch(self, page: VmPage) -> None:
         """Have the reservoir watch a released page's views."""

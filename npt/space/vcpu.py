@@ -248,8 +248,8 @@ class Vcpu(Handle):
         core = self.client.core
         marking = core.tracking or core.format.marks_untracked
         arguments = (
-            core.table.levels, core.format.rules, self.client.gate.line, core.words, core.base_pfn, core.size, marking,
-            accesses.gpas, accesses.kinds, accesses.values, accesses.loads, start, stop,
+            core.table.levels, core.table.touched, core.format.rules, self.client.gate.line, core.words, core.base_pfn,
+            core.size, marking, accesses.gpas, accesses.kinds, accesses.values, accesses.loads, start, stop,
         )  # fmt: skip
         if self._tlb is None:
             kernels.guest.access(*arguments, self._scratch, self._outcome)

@@ -8,6 +8,7 @@ from typing import Any, Self, SupportsFloat, SupportsIndex
 import numpy as np
 
 from npt._host import available_bytes
+from npt._threads import default_threads
 from npt._types import Prot, U64Array
 from npt.errors import Busy, InvalidArgument, NptError, ReservoirExhausted
 from npt.formats.base import PteFormat
@@ -24,6 +25,7 @@ from npt.table.explain import Walk, WalkStep
 from npt.table.tree import PageTable
 from npt.units import (
     as_address,
+    as_count,
     as_flag,
     as_gpas,
     as_int,
@@ -58,11 +60,14 @@ class VmSpace(DirtyCalls):
         Keep a dirty log from the start.
     kick_timeout
         Seconds to wait for a vCPU that was asked to leave.
+    threads
+        Most threads that one call on a large range is split over; None is what the environment's ``NPT_THREADS`` says, else
+        as many as there are processors, at most 8. Small ranges are not split.
 
     Raises
     ------
     InvalidArgument
-        A size that is none, or a time-out that is not positive.
+        A size that is none, a time-out or a number of threads that is not positive.
 
     Notes
     -----
@@ -77,6 +82,7 @@ class VmSpace(DirtyCalls):
         reservoir: Reservoir | None = None,
         track_dirty: bool = False,
         kick_timeout: SupportsFloat = 5.0,
+        threads: SupportsIndex | None = None,
     ) -> None:
         as_int(size, "size")
         if not isinstance(format, PteFormat):
@@ -85,13 +91,19 @@ class VmSpace(DirtyCalls):
             raise TypeError(f"reservoir must be a Reservoir or None, not {type(reservoir).__name__}")
         tracking = as_flag(track_dirty, "track_dirty")
         _check_number(kick_timeout)
+        if threads is not None:
+            as_int(threads, "threads")
         if reservoir is not None:
             _ = reservoir.size  # a closed one is told before bad numbers
         timeout = _as_seconds(kick_timeout)
         size = as_length(size, "size")
         if size > _SIZE_END:
             raise InvalidArgument(f"size {size:#x} is beyond {_SIZE_END:#x}")
-        self._core = Core(size, format, reservoir, timeout)
+        if threads is None:
+            default_threads()  # a bad variable is told now; what it says counts when there is something to split
+        else:
+            threads = as_count(threads, "threads", least=1)
+        self._core = Core(size, format, reservoir, timeout, threads)
         self._core.tracking = tracking
 
     def __repr__(self) -> str:
@@ -331,7 +343,7 @@ class VmSpace(DirtyCalls):
         ending.report()
 
     def populate(self, gpa: SupportsIndex, length: SupportsIndex) -> int:
-        """Make all pages of a range resident.
+        """Make all pages of a range resident. An interrupt leaves those resident that were done by then.
 
         Parameters
         ----------

@@ -7,15 +7,19 @@ and checks no argument; the space above it does both. Taking down is in two step
 until it has been kicked: ``vacate`` clears and unlinks, then ``release`` frees what was unlinked, or ``restore`` links it
 back.
 
+Large work is split over threads, a leaf table never. Of dirty entries there is a summary by leaf table
+(``kernels/summary.py``), so that a harvest does not read the clean ones.
+
 Guarantees: ``resident`` is exact; after the last unmapping only the root is left, all zero.
 Relies on:  the space's exclusion, as each kernel file says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from npt import _sync, kernels
+from npt._threads import share
 from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, InvariantError, ReservoirExhausted
 from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_pfn
@@ -29,6 +33,8 @@ __all__ = ["NO_EXTENTS", "PageTable"]
 NO_EXTENTS = np.empty((0, 4), np.uint64)
 NO_PAGE = 2**64 - 1
 _RESIDENT = 0  # word of the shared counts
+_NO_SUMMARY = np.empty(0, np.uint8)
+_LEAST_TABLES = 2048  # that are worth a thread: half a millisecond and more
 
 
 class PageTable(Handle):
@@ -42,15 +48,19 @@ class PageTable(Handle):
         Bytes of guest-physical address space that it may come to cover.
     """
 
-    def __init__(self, format: PteFormat, size: int) -> None:
+    def __init__(self, format: PteFormat, size: int, threads: int | None = None) -> None:
         self.format = format
+        self.threads = threads
         self.words: U64Array = np.zeros(8, np.uint64)
         self._state: U64Array = np.zeros(2 * LEVELS, np.uint64)  # by level: tables ever used, tables on the free stack
         self._arenas = tuple(Arena(self._most(size, level)) for level in range(1, LEVELS + 1))
         self.levels = tuple(arena.entries for arena in self._arenas)
         self._counts = tuple(arena.counts for arena in self._arenas)
         self._free = tuple(arena.free for arena in self._arenas)
+        self._marks = tuple(arena.marks for arena in self._arenas)
+        self.touched = self._marks[0]  # the summary
         self.cells = _sync.cells("leaves", self.levels[0])  # one leaf entry as a Python int
+        self.touched_cells = _sync.cells("touched", self.touched)
         self._state[2 * (LEVELS - 1)] = 1  # the root
         addresses = [entries.ctypes.data for entries in self.levels]
         n_tables = [arena.capacity for arena in self._arenas]
@@ -127,6 +137,7 @@ class PageTable(Handle):
         place, table = divmod(as_int(pfn, "pfn") - FIRST_TABLE_PFN, TABLES_A_LEVEL)
         if not 0 <= place < LEVELS or table >= int(self._state[2 * place]):
             raise InvalidArgument(f"pfn {pfn:#x} is not that of a table")
+        kernels.tables.hand_out(self._marks[place], table)
         return self.levels[place][table * ENTRIES : (table + 1) * ENTRIES]
 
     def root(self, tracking: bool) -> int:
@@ -214,20 +225,28 @@ class PageTable(Handle):
         return Vacancy(gpa, length, sum(self.needed(gpa, length)))
 
     def vacate(self, gpa: int, length: int, record: Vacancy | None = None) -> Vacancy:
-        """Clear a mapping's leaves and unlink the tables that nobody covers any more; return the record of it."""
+        """Clear a mapping's leaves and unlink the tables that nobody covers any more; return the record of it.
+
+        After an interrupt the same again, with the record, does what is left.
+        """
         record = self.vacancy(gpa, length) if record is None else record
-        first = gpa >> PAGE_SHIFT
-        end = first + (length >> PAGE_SHIFT)
-        kernels.tables.vacate(self.levels, self._counts, self.words, first, end, record.rows, record.notes)
+        if not record.taken:
+            first, n_pages = gpa >> PAGE_SHIFT, length >> PAGE_SHIFT
+
+            def clear(start: int, stop: int) -> None:
+                kernels.tables.clear(self.levels, self.words, first + start, first + stop, record.notes)
+
+            self._share_pages(clear, first, n_pages)
+            kernels.tables.unlink(self.levels, self._counts, first, first + n_pages, record.rows, record.notes)
         return record
 
     def release(self, record: Vacancy) -> None:
         """Free unlinked tables, once no vCPU can be inside them. Once more does no harm."""
-        kernels.tables.release_tables(self.levels, self._free, self._state, record.unlinked)
+        kernels.tables.release_tables(self.levels, self._free, self._state, self._marks, record.unlinked)
 
     def restore(self, record: Vacancy) -> None:
         """Link tables back, empty, because a vCPU would not leave them. Once more does no harm."""
-        kernels.tables.relink(self.levels, self._counts, record.unlinked)
+        kernels.tables.relink(self.levels, self._counts, self.format.masks.table, record.unlinked)
         if not record.counted:
             self.build(record.gpa, record.length, record)
 
@@ -236,48 +255,87 @@ class PageTable(Handle):
     def populate(self, extents: U64Array, gpa: int, length: int) -> int:
         """Make a range inside one mapping resident; return how many pages were not."""
         first = gpa >> PAGE_SHIFT
-        n_new: int = kernels.leaves.populate(self.levels, extents, self.words, first, first + (length >> PAGE_SHIFT))
-        return n_new
+        new = np.zeros(1, np.uint64)
 
-    def find(self, window: Window) -> tuple[U64Array, U64Array]:
-        """Leaf tables under a window, and the place of each in it."""
+        def populate(start: int, stop: int) -> None:
+            kernels.leaves.populate(self.levels, extents, self.words, first + start, first + stop, new)
+
+        self._share_pages(populate, first, length >> PAGE_SHIFT)
+        return int(new[0])
+
+    def _share_pages(self, work: Callable[[int, int], None], first: int, n_pages: int) -> None:
+        """Work on pages counted from ``first``, each leaf table's in one thread."""
+        before = first % ENTRIES
+
+        def part(start: int, stop: int) -> None:
+            work(max(start - before, 0), stop - before)
+
+        share(part, before + n_pages, least=_LEAST_TABLES * ENTRIES, threads=self.threads, step=ENTRIES)
+
+    def find(self, window: Window, *, dirty: bool = False) -> tuple[U64Array, U64Array]:
+        """Leaf tables under a window, or those that may hold dirty entries, and the place of each in it."""
         most = min(window.n_regions, self.tables_in_use(1))
         tables, slots = np.empty(most, np.uint64), np.empty(most, np.uint64)
-        n = kernels.walk.leaf_tables(self.levels, window.region, window.region + window.n_regions, tables, slots)
+        end = window.region + window.n_regions
+        n = kernels.walk.leaf_tables(self.levels, self._summary(dirty), window.region, end, tables, slots)
         return tables[:n], slots[:n]
 
-    def harvest(self, window: Window, select: U64Array, mark: np.uint64, words: U64Array) -> int:
-        """Move marks into ``words``, atomically entry by entry; return how many."""
-        tables, slots = self.find(window)
-        n: int = kernels.dirty.harvest(self.levels[0], tables, slots, window.first, window.end, select, mark, words)
-        return n
+    def _summary(self, dirty: bool) -> U8Array:
+        return self.touched if dirty else _NO_SUMMARY
+
+    def harvest(self, window: Window, select: U64Array, mark: np.uint64, words: U64Array, *, still: bool) -> None:
+        """Move marks into ``words``: one by one, or with ``still``, while nobody else is there, many at a time."""
+        dirty = mark == self.format.masks.dirty
+        tables, slots = self.find(window, dirty=dirty)
+
+        def harvest(start: int, stop: int) -> None:
+            found = self.levels[0], self._summary(dirty), tables[start:stop], slots[start:stop]
+            how = window.first, window.end, select, mark
+            if still:
+                kernels.dirty.harvest_still(*found, *how, words)
+            else:
+                kernels.dirty.harvest(*found, *how, np.empty(ENTRIES, np.uint64), words)
+
+        share(harvest, tables.size, least=_LEAST_TABLES, threads=self.threads)
 
     def peek(self, window: Window, select: U64Array, mark: np.uint64) -> U8Array:
         """Bitmap of marks, nothing changed."""
-        tables, slots = self.find(window)
+        tables, slots = self.find(window, dirty=bool(mark == self.format.masks.dirty))
         words = window.words()
-        kernels.dirty.peek(self.levels[0], tables, slots, window.first, window.end, select, mark, words)
+
+        def peek(start: int, stop: int) -> None:
+            parts = tables[start:stop], slots[start:stop]
+            kernels.dirty.peek(self.levels[0], *parts, window.first, window.end, select, mark, words)
+
+        share(peek, tables.size, least=_LEAST_TABLES, threads=self.threads)
         return window.bitmap(words)
 
     def mark(self, window: Window, select: U64Array, need: np.uint64, bits: int, told: np.uint64) -> U8Array:
         """Set bits of selected entries that have all of ``need``; bitmap of those that lacked ``told``."""
         tables, slots = self.find(window)
-        words = window.words()
-        kernels.dirty.mark(self.levels[0], tables, slots, window.first, window.end, select, need, bits, told, words)
+        summary, words = self._summary(bool(bits & self.format.masks.dirty)), window.words()
+
+        def mark(start: int, stop: int) -> None:
+            kernels.dirty.mark(
+                self.levels[0], summary, tables[start:stop], slots[start:stop],
+                window.first, window.end, select, need, bits, told, words,
+            )  # fmt: skip
+
+        share(mark, tables.size, least=_LEAST_TABLES, threads=self.threads)
         return window.bitmap(words)
 
-    def populate_selected(self, extents: U64Array, window: Window, select: U64Array) -> int:
-        """Make selected writable pages resident; return how many were not."""
+    def populate_selected(self, extents: U64Array, window: Window, select: U64Array) -> None:
+        """Make selected writable pages resident."""
         tables, slots = self.find(window)
-        n: int = kernels.leaves.populate_selected(
+        kernels.leaves.populate_selected(
             self.levels, extents, self.words, window.region, tables, slots, window.first, window.end,
             select if select.size else _all_of(window),
         )  # fmt: skip
-        return n
 
     def memory_needed(self, gpa: int, length: int) -> int:
-        """Bytes that new tables for a mapping may take."""
-        return sum(self.needed(gpa, length)) * PAGE_SIZE
+        """Bytes of memory that new tables for a mapping may take; those on the free lists have theirs."""
+        needed = enumerate(self.needed(gpa, length))
+        return sum(max(n - int(self._state[2 * place + 1]), 0) for place, n in needed) * PAGE_SIZE
 
 
 def _all_of(window: Window) -> U64Array:

@@ -1,6 +1,7 @@
 """``Vacancy``: what taking a mapping down has done so far."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npt import kernels
 from npt._types import U64Array
@@ -21,7 +22,7 @@ class Vacancy:
 
     def __init__(self, gpa: int, length: int, most: int) -> None:
         self.gpa, self.length = gpa, length
-        self.rows: U64Array = np.empty((most, kernels.tables.ROW), np.uint64)
+        self.rows = np.empty((most, kernels.tables.ROW), np.uint32)
         self.notes: U64Array = np.zeros(kernels.tables.NOTES, np.uint64)
 
     @property
@@ -30,13 +31,18 @@ class Vacancy:
         return int(self.notes[kernels.tables.PRESENT])
 
     @property
-    def unlinked(self) -> U64Array:
+    def unlinked(self) -> NDArray[np.uint32]:
         """The tables that were unlinked, a row each."""
         return self.rows[: int(self.notes[kernels.tables.UNLINKED])]
 
     @property
+    def begun(self) -> bool:
+        """Whether leaves were cleared, all or some."""
+        return bool(self.notes[kernels.tables.BEGUN])
+
+    @property
     def taken(self) -> bool:
-        """Whether the leaves were cleared and tables unlinked."""
+        """Whether all leaves were cleared and tables unlinked."""
         return bool(self.notes[kernels.tables.TAKEN])
 
     @property

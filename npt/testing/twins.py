@@ -35,8 +35,8 @@ Edits = Mapping[str, Sequence[tuple[str, str]]]
 
 DEFAULT = (
     "words.*", "guest.access", "tlb.access", "walk.find_resident", "walk.look_up", "walk.look_up_many",
-    "dirty.harvest", "dirty.mark", "dirty.mark_leaf", "dirty.mark_leaves",
-    "tables.vacate", "tables.release_tables", "tables.relink", "leaves.populate", "leaves.populate_selected",
+    "dirty.harvest", "dirty.harvest_still", "dirty.mark", "dirty.mark_leaf", "dirty.mark_leaves",
+    "tables.clear", "tables.unlink", "tables.release_tables", "tables.relink", "leaves.populate", "leaves.populate_selected",
 )  # fmt: skip
 """The kernels that touch what threads share; those that do not exist are passed over."""
 
@@ -46,7 +46,8 @@ STEPPED_TUPLES = {"levels"}  # tuples of such arrays
 _FOLDER = Path(npt.__file__).parent / "kernels"
 _NO_TWIN = {"__init__", "atomics", "jit"}
 _READS = {"atomic_load", "load_at", "mask64", "any64"}
-_COUNTS = {"mask64": 64, "any64": 64, "fill64": 64}
+_IN_TWO = {"clear8": 8}  # read and then written, so many elements: somebody may come in between
+_COUNTS = {"mask64": 64, "any64": 64, "fill64": 64, "publish": 1} | _IN_TWO
 _LOAD, _STORE = "__load_element", "__store_element"
 
 
@@ -145,7 +146,8 @@ class _Loader:
         self._modules["atomics"] = atomics
         self._steps = {name for name in vars(atomics) if name.startswith("atomic_") or name in _COUNTS}
         for name in self._steps:
-            setattr(atomics, name, _stepped(name, getattr(atomics, name)))
+            make = _in_two_steps if name in _IN_TWO else _stepped
+            setattr(atomics, name, make(name, getattr(atomics, name)))
         for name in [name for name in vars(atomics) if name.endswith("_at")]:
             setattr(atomics, name, _stepped_at(name, getattr(atomics, name)))
 
@@ -218,6 +220,21 @@ def _stepped(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     def operation(array: Any, index: Any, *arguments: Any) -> Any:
         touch(verb, array, index, arguments[-1], writes, count)
         return plain(array, index, *arguments[:-1])
+
+    return operation
+
+
+def _in_two_steps(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for one that is not atomic: its elements are read at one point and written at another."""
+    count = _IN_TWO[name]
+
+    def operation(array: Any, index: Any, *arguments: Any) -> Any:
+        first = int(index)
+        touch("read", array, index, arguments[-1], False, count)
+        changed = array[first : first + count].copy()
+        plain(changed, 0, *arguments[:-1])
+        touch("write", array, index, arguments[-1], True, count)
+        array[first : first + count] = changed
 
     return operation
 

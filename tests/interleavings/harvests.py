@@ -87,13 +87,76 @@ def harvest_against_harvest(case: Case) -> Play:
     return scene.play([one, other, lambda: write(vcpu, HERE, NEW)], finish)
 
 
-@scenario("released, then harvested", "harvested, then released", small=True)
-def release_against_harvest(case: Case) -> Play:
-    """A page that was written through a hold is released while the host harvests and copies."""
+@scenario("in the first harvest", "in the second", tlbs=(0, 2), small=True)
+def first_write_against_harvest(case: Case) -> Play:
+    """A clean page, whose neighbour is dirty, is written while the host harvests and copies."""
+    scene = Scene(case)
+    ram = scene.ram(2)
+    scene.map(ram, HERE, resident=True)
+    vcpu = scene.vcpu()
+    write(vcpu, NEXT, OLD)
+    copy = Copy(scene, ram, HERE)
+    first: list[int] = []
+
+    def finish() -> None:
+        case.seen.add("in the first harvest" if 0 in first else "in the second")
+        copy.check()
+        assert copy.words == [NEW, OLD]
+
+    return scene.play([lambda: write(vcpu, HERE, NEW), lambda: first.extend(copy.harvest())], finish)
+
+
+@scenario("first the other's", "first its own", tlbs=(0, 2))
+def own_harvest_against_write(case: Case) -> Play:
+    """Who has written a page and harvests it then copies what he wrote, though another vCPU is just writing there, too."""
     scene = Scene(case)
     ram = scene.ram()
+    scene.map(ram, HERE, resident=True)
+    vcpus = scene.vcpu(), scene.vcpu()
+    copy = Copy(scene, ram, HERE)
+
+    def run_and_harvest() -> None:
+        write(vcpus[1], HERE, NEW)
+        copy.harvest()
+        case.seen.add("first the other's" if copy.words == [MIDDLE] else "first its own")
+        assert copy.words in ([MIDDLE], [NEW]), "its own write is not in the harvest behind it"
+
+    def finish() -> None:
+        copy.check()
+
+    return scene.play([lambda: write(vcpus[0], HERE, MIDDLE), run_and_harvest], finish)
+
+
+@scenario("the vCPU's", "the client's", tlbs=(0, 2))
+def own_harvest_after_release(case: Case) -> Play:
+    """The same for who has written through a hold and released it."""
+    scene = Scene(case)
+    ram = scene.ram()
+    scene.map(ram, HERE, resident=True)
+    vcpu, client = scene.vcpu(), scene.client()
+    copy = Copy(scene, ram, HERE)
+
+    def release_and_harvest() -> None:
+        with client.hold(HERE, Prot.RW) as page:
+            page.writable().view(np.uint64)[0] = NEW
+        copy.harvest()
+        case.seen.add("the vCPU's" if copy.words == [MIDDLE] else "the client's")
+        assert copy.words in ([MIDDLE], [NEW]), "its own write is not in the harvest behind it"
+
+    def finish() -> None:
+        copy.check()
+
+    return scene.play([lambda: write(vcpu, HERE, MIDDLE), release_and_harvest], finish)
+
+
+@scenario("released, then harvested", "harvested, then released", small=True)
+def release_against_harvest(case: Case) -> Play:
+    """A page that was written through a hold is released, beside a dirty one, while the host harvests and copies."""
+    scene = Scene(case)
+    ram = scene.ram(2)
     scene.map(ram, HERE)
     client = scene.client()
+    client.write(NEXT, OLD.to_bytes(8, "little"))
     page = client.hold(HERE, Prot.RW)
     copy = Copy(scene, ram, HERE)
     first: list[int] = []
@@ -106,8 +169,8 @@ def release_against_harvest(case: Case) -> Play:
 
     def finish() -> None:
         copy.check()
-        case.seen.add("released, then harvested" if first == [0] else "harvested, then released")
-        assert copy.words == [NEW]
+        case.seen.add("released, then harvested" if 0 in first else "harvested, then released")
+        assert copy.words == [NEW, OLD]
 
     return scene.play([release, lambda: first.extend(copy.harvest())], finish)
 

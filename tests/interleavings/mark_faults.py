@@ -3,6 +3,7 @@
 from npt.space.dirtycalls import DirtyCalls
 from npt.space.exclusion import Exclusion
 from npt.space.gate import Gate
+from npt.space.holding import Holding
 from npt.space.vcpu import Vcpu
 from tests.interleavings.fault import Fault
 
@@ -105,13 +106,13 @@ MARK_FAULTS = (
         "enter_against_harvest-npt-tlb2",
         "copied ",
         python=(
-            (DirtyCalls, "_harvest", "core.table.harvest(window, select, mark, words)\n", "pass\n"),
+            (DirtyCalls, "_harvest", "exclusion.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))\n", "pass\n"),
             (DirtyCalls, "_harvest", "                found = window.bitmap(words)\n", ""),
             (
                 DirtyCalls,
                 "_harvest",
                 "exclusion.kick()\n",
-                "exclusion.kick()\n                    core.table.harvest(window, select, mark, words)\n"
+                "exclusion.kick()\n                    core.table.harvest(window, select, mark, words, still=False)\n"
                 "                    found = window.bitmap(words)\n",
             ),
         ),
@@ -124,8 +125,8 @@ MARK_FAULTS = (
         kernels=(
             (
                 "dirty",
-                "atomic_clear(leaves, leaf + ctz(marked), np.uint64(mark))",
-                "leaves[leaf + ctz(marked)] &= ~np.uint64(mark)",
+                "atomic_clear(leaves, places[k], mark)",
+                "leaves[places[k]] &= ~np.uint64(mark)",
             ),
         ),
     ),
@@ -141,6 +142,115 @@ MARK_FAULTS = (
                 "set_tracking",
                 "exclusion.raise_epoch(",
                 "exclusion.switching = True; exclusion.raise_epoch(",
+            ),
+        ),
+    ),
+    Fault(
+        "touched before dirty",
+        "a vCPU touches the leaf table and sets D then",
+        "first_write_against_harvest-ept",
+        "copied ",
+        kernels=(
+            (
+                "guest",
+                "        n = _settle(levels,",
+                "        if writes and n != _ZERO:\n"
+                "            _touch(touched, scratch, block, n, marks & rules[DIRTY])\n"
+                "        n = _settle(levels,",
+            ),
+            (
+                "guest",
+                "        if writes:\n            _touch(touched, scratch, block, n, marks & rules[DIRTY])\n        if values",
+                "        if values",
+            ),
+        ),
+    ),
+    Fault(
+        "touched before dirty, with a TLB",
+        "the same where translations are cached",
+        "first_write_against_harvest-npt-tlb2",
+        "copied ",
+        kernels=(
+            (
+                "tlb",
+                "            if (entry & mark) != mark and",
+                "            if kind == WRITE:\n                touch(touched, leaf >> _NINE)\n"
+                "            if (entry & mark) != mark and",
+            ),
+            (
+                "tlb",
+                "            if (mark & rules[DIRTY]) != _ZERO:\n                touch(touched, leaf >> _NINE)\n",
+                "",
+            ),
+        ),
+    ),
+    Fault(
+        "scanned before taken",
+        "a harvest clears the leaf table's byte behind the scan",
+        "first_write_against_harvest-ept",
+        "copied ",
+        kernels=(
+            ("dirty", "        take(touched, tables[i])\n        n, left = _ZERO, _ZERO", "        n, left = _ZERO, _ZERO"),
+            (
+                "dirty",
+                "        _clear_listed(leaves, places, n, np.uint64(mark), following)\n",
+                "        _clear_listed(leaves, places, n, np.uint64(mark), following)\n        take(touched, tables[i])\n",
+            ),
+        ),
+    ),
+    Fault(
+        "touched by who sets D only",
+        "a vCPU that finds D set does not look at the leaf table's byte",
+        "own_harvest_against_write-ept",
+        "its own write is not in the harvest",
+        kernels=(
+            (
+                "guest",
+                "clean |= scratch[block + _WANT + k] & (np.uint64(byte) - _ONE)",
+                "clean |= scratch[block + _WANT + k] & ~scratch[block + _ENTRY + k] & (np.uint64(byte) - _ONE)",
+            ),
+        ),
+    ),
+    Fault(
+        "touched by who sets D only, with a TLB",
+        "the same where translations are cached",
+        "own_harvest_against_write-npt-tlb2",
+        "its own write is not in the harvest",
+        kernels=(
+            (
+                "tlb",
+                "            if (mark & rules[DIRTY]) != _ZERO:\n",
+                "            if (mark & rules[DIRTY] & ~entry) != _ZERO:\n",
+            ),
+        ),
+    ),
+    Fault(
+        "a release trusts D",
+        "a page that is dirty already is released without a look at its leaf table's byte",
+        "own_harvest_after_release-ept",
+        "its own write is not in the harvest",
+        python=((Holding, "_mark_page", "or not self._touched[leaf >> 9] or not _LOADS_IN_ORDER", ""),),
+    ),
+    Fault(
+        "stillness without locks",
+        "a harvest clears by plain stores while a page is released",
+        "release_against_harvest-ept",
+        "copied ",
+        python=(
+            (Exclusion, "_lock_gates", "not gate.lock.acquire(timeout=_BRIEF) or gate.is_occupied()", "gate.is_occupied()"),
+        ),
+    ),
+    Fault(
+        "stillness beside a vCPU",
+        "a harvest clears by plain stores while a vCPU is inside",
+        "first_write_against_harvest-ept",
+        "copied ",
+        python=(
+            (
+                _Stillness,
+                "__enter__",
+                "not gate.lock.acquire(timeout=_BRIEF) or gate.is_occupied()",
+                "not gate.lock.acquire(timeout=_BRIEF)",
             ),
         ),
     ),

@@ -36,6 +36,7 @@ class Guest:
         self.format = format
         self.world = World((4, 2, 2, 1), int(format.masks.table))
         self.memory = np.arange(N_FRAMES * 512, dtype=np.uint64) * np.uint64(0x0101_0101_0101)
+        self.touched = np.zeros(4, np.uint8)
         self.line = np.zeros(8, np.uint64)
         self.scratch = np.zeros(guest.SCRATCH_WORDS, np.uint64)
         for k, prot in enumerate([Prot.RWX, Prot.RW, Prot.READ, Prot.RX, Prot.RWX, Prot.RW, Prot.READ, Prot.RX]):
@@ -51,7 +52,7 @@ class Guest:
         """The kernel's turn."""
         outcome = u64(99, 99, 99, 99)
         guest.access(
-            self.world.levels, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
+            self.world.levels, self.touched, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
             np.array(kinds, np.uint8), values, loads, start, gpas.size if stop is None else stop, self.scratch, outcome,
         )  # fmt: skip
         return Outcome(*outcome.tolist())
@@ -71,7 +72,7 @@ class Guest:
                 return Outcome(DENIED if index is not None else ABSENT, i, all_of, any_of)
             assert index is not None
             if marking:
-                self.world.levels[0][index] |= np.uint64(rules[1] | (rules[2] if kind == WRITE else 0))
+                self.mark(index, kind)
             frame = (int(self.world.levels[0][index]) & ADDRESS) // 4096 - BASE
             has_bytes, word = 0 <= frame < N_FRAMES, 512 * frame + gpa % 4096 // 8
             if kind == WRITE and values.size and has_bytes:
@@ -79,6 +80,13 @@ class Guest:
             if kind == READ and loads.size:
                 loads[i] = self.memory[word] if has_bytes else 0
         return Outcome(DONE, gpas.size if stop is None else stop, 99, 99)
+
+    def mark(self, index: int, kind: int) -> None:
+        """Set A, and for a write D and the leaf table's byte."""
+        rules = self.format.rules.tolist()
+        self.world.levels[0][index] |= np.uint64(rules[1] | (rules[2] if kind == WRITE else 0))
+        if kind == WRITE and not self.touched[index >> 9]:
+            self.touched[index >> 9] = 1
 
     def _walk(self, gpa: int, present: int) -> tuple[int | None, int, int]:
         all_of, any_of, table = 2**64 - 1, 0, 0
@@ -95,8 +103,8 @@ class Guest:
         return index, all_of, any_of
 
     def state(self) -> list[list[int]]:
-        """All entries, and the memory."""
-        return [level.tolist() for level in self.world.levels] + [self.memory.tolist()]
+        """All entries, the memory and the summary."""
+        return [level.tolist() for level in self.world.levels] + [self.memory.tolist(), self.touched.tolist()]
 
 
 def addresses(*pages: int) -> U64Array:

@@ -64,6 +64,31 @@ def fill(words: U64Array, first: np.uint64, value: np.uint64, step: np.uint64) -
     atomics.fill64(words, np.uint64(first), np.uint64(value), np.uint64(step))
 
 
+@kernel("void(u8[::1], u8, u8)")
+def put_out(words: U64Array, at: np.uint64, value: np.uint64) -> None:
+    atomics.publish(words, np.uint64(at), np.uint64(value))
+
+
+@kernel("void(u8[::1], u8, u8)")
+def clear_line(words: U64Array, first: np.uint64, value: np.uint64) -> None:
+    atomics.clear8(words, np.uint64(first), np.uint64(value))
+
+
+@kernel("u1(u1[::1], u8)")
+def load_byte(data: U8Array, at: np.uint64) -> np.uint8:
+    return atomics.atomic_load(data, np.uint64(at))
+
+
+@kernel("void(u1[::1], u8, u1)")
+def store_byte(data: U8Array, at: np.uint64, value: np.uint8) -> None:
+    atomics.atomic_store(data, np.uint64(at), np.uint8(value))
+
+
+@kernel("b1(u1[::1], u8, u1, u1)")
+def swap_byte(data: U8Array, at: np.uint64, expected: np.uint8, value: np.uint8) -> bool:
+    return atomics.atomic_cas(data, np.uint64(at), np.uint8(expected), np.uint8(value))
+
+
 @kernel("u8(u8)")
 def count(word: np.uint64) -> np.uint64:
     return atomics.popcount(np.uint64(word))
@@ -191,6 +216,30 @@ def test_fill64__a_ramp(first: int, value: int, step: int) -> None:
     expected[first : first + 64] = [(value + k * step) % 2**64 for k in range(64)]
     fill(words, first, value, step)
     assert words.tolist() == expected
+
+
+@pytest.mark.parametrize("first", [0, 1, 7, 8, 120])
+def test_clear8__eight_entries(first: int) -> None:
+    """The bits in those entries; other bits and entries stay."""
+    words = np.array([k << 32 | 0x307 for k in range(128)], np.uint64)
+    clear_line(words, first, 0x202)
+    assert words.tolist() == [k << 32 | (0x105 if first <= k < first + 8 else 0x307) for k in range(128)]
+
+
+def test_publish__puts_it_in_one_place() -> None:
+    """As a store."""
+    words = np.zeros(3, np.uint64)
+    put_out(words, 1, TOP | 5)
+    assert words.tolist() == [0, TOP | 5, 0]
+
+
+def test_bytes__one_at_a_time() -> None:
+    """Load, store and compare-and-swap of a byte leave its neighbours."""
+    data = np.array([1, 2, 255, 4], np.uint8)
+    assert [load_byte(data, k) for k in range(4)] == [1, 2, 255, 4]
+    store_byte(data, 1, 200)
+    assert (swap_byte(data, 2, 254, 7), swap_byte(data, 3, 4, 9)) == (False, True)
+    assert data.tolist() == [1, 200, 255, 9]
 
 
 @given(word=WORDS)

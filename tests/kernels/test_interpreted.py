@@ -112,18 +112,27 @@ from tests.kernels import test_atomics as a
 words = np.zeros(4096, np.uint64)[1024:1536]
 data = np.zeros(4 * 4096, np.uint8)[4096:8192]
 one, none, bitmap = np.zeros(1, np.uint64), np.empty(0, np.uint64), np.zeros(16, np.uint64)
+no, byte, room = np.empty(0, np.uint8), np.zeros(1, np.uint8), np.zeros(512, np.uint64)
 table = lambda n: np.array([n], np.uint64)
 CALLS = {
-    "harvest, table": lambda: dirty.harvest(words, table(1), one, 0, 512, none, 1, bitmap),
-    "harvest, huge table": lambda: dirty.harvest(words, table(2**54), one, 0, 512, none, 1, bitmap),
+    "harvest, table": lambda: dirty.harvest(words, no, table(1), one, 0, 512, none, 1, room, bitmap),
+    "harvest, huge table": lambda: dirty.harvest(words, no, table(2**54), one, 0, 512, none, 1, room, bitmap),
+    "harvest, byte": lambda: dirty.harvest(words, byte, table(1), one, 0, 512, none, 1, room, bitmap),
+    "harvest_still, table": lambda: dirty.harvest_still(words, no, table(1), one, 0, 512, none, 1, bitmap),
     "peek, table": lambda: dirty.peek(words, table(1), one, 0, 512, none, 1, bitmap),
-    "mark, table": lambda: dirty.mark(words, table(1), one, 0, 512, none, 0, 1, 1, bitmap),
-    "mark_leaf": lambda: dirty.mark_leaf(words, 512, 0, 1),
+    "mark, table": lambda: dirty.mark(words, no, table(1), one, 0, 512, none, 0, 1, 1, bitmap),
+    "mark_leaf": lambda: dirty.mark_leaf(words, no, 512, 0, 1),
     "load": lambda: a.load(words, 512),
     "load, last word there is": lambda: a.load(words, 2**64 - 1),
     "store": lambda: a.store(words, 512, 1),
     "or": lambda: a.set_bits(words, 512, 1),
     "clear": lambda: a.clear_bits(words, 512, 1),
+    "publish": lambda: a.put_out(words, 512, 1),
+    "clear8, first": lambda: a.clear_line(words, 512, 1),
+    "clear8, last": lambda: a.clear_line(words, 505, 1),
+    "load, byte": lambda: a.load_byte(data, 4096),
+    "store, byte": lambda: a.store_byte(data, 4096, 1),
+    "cas, byte": lambda: a.swap_byte(data, 4096, 0, 1),
     "add": lambda: a.add(words, 512, 1),
     "xchg": lambda: a.exchange(words, 512, 1),
     "cas": lambda: a.compare_and_swap(words, 512, 0, 1),

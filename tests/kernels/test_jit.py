@@ -30,7 +30,7 @@ def _argument(declared: Any, integer: Any) -> Any:
     if not hasattr(declared, "ndim"):
         return False if str(declared) == "bool" else integer(0)
     if declared.ndim == 2:
-        return np.zeros((0, 4), np.uint64)
+        return np.zeros((0, 4), str(declared.dtype))
     return np.zeros(BYTES if str(declared.dtype) == "uint8" else WORDS, str(declared.dtype))
 
 
@@ -93,7 +93,7 @@ def test_kernel__other_arrays_are_refused(words: Any) -> None:
     """An array that the signature does not name is a TypeError, not a reinterpretation."""
     npt.warm_up()
     with pytest.raises(TypeError):
-        dirty.mark_leaf(words, 0, 0, 1)
+        dirty.mark_leaf(words, np.zeros(1, np.uint8), 0, 0, 1)
 
 
 def _store_one(words: U64Array) -> None:

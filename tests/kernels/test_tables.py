@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from npt._types import U64Array
 from npt.kernels import tables
+from npt.kernels.tables import Rows
 from tests.kernels.world import ADDRESS, FIRST_TABLE, TOP, bits, random_entries
 
 Range = tuple[int, int]
@@ -20,8 +20,9 @@ class Tree:
 
     def __init__(self, table_bits: int = 0x7) -> None:
         self.levels = tuple(np.zeros(512 * n, np.uint64) for n in ROOM)
-        self.counts = tuple(np.zeros(n, np.uint64) for n in ROOM)
-        self.free = tuple(np.zeros(n, np.uint64) for n in ROOM)
+        self.counts = tuple(np.zeros(n, np.uint16) for n in ROOM)
+        self.free = tuple(np.zeros(n, np.uint32) for n in ROOM)
+        self.marks = tuple(np.zeros(n, np.uint8) for n in ROOM)
         self.state = np.zeros(8, np.uint64)
         self.state[6] = 1  # the root
         self.words = np.zeros(8, np.uint64)
@@ -31,16 +32,20 @@ class Tree:
         notes = np.zeros(tables.NOTES, np.uint64)
         tables.build(self.levels, self.counts, self.free, self.state, first, end, self.table_bits, notes)
 
-    def vacate(self, first: int, end: int) -> tuple[int, U64Array]:
-        unlinked, notes = np.full((32, tables.ROW), 2**64 - 1, np.uint64), np.zeros(tables.NOTES, np.uint64)
-        present = tables.vacate(self.levels, self.counts, self.words, first, end, unlinked, notes)
-        return int(present), unlinked[: int(notes[0])]
+    def vacate(self, first: int, end: int, *, cut: int | None = None) -> tuple[int, Rows]:
+        """Clear, in two parts if it is cut, and unlink."""
+        unlinked, notes = np.full((32, tables.ROW), 2**32 - 1, np.uint32), np.zeros(tables.NOTES, np.uint64)
+        for part in ((first, end),) if cut is None else ((first, cut), (cut, end), (first, cut)):
+            tables.clear(self.levels, self.words, *part, notes)
+        tables.unlink(self.levels, self.counts, first, end, unlinked, notes)
+        assert notes[4:].tolist() == [notes[4], 1, 0, 1]  # begun and taken, and not counted any more
+        return int(notes[4]), unlinked[: int(notes[0])]
 
-    def release(self, unlinked: U64Array) -> None:
-        tables.release_tables(self.levels, self.free, self.state, unlinked)
+    def release(self, unlinked: Rows) -> None:
+        tables.release_tables(self.levels, self.free, self.state, self.marks, unlinked)
 
-    def relink(self, unlinked: U64Array) -> None:
-        tables.relink(self.levels, self.counts, unlinked)
+    def relink(self, unlinked: Rows) -> None:
+        tables.relink(self.levels, self.counts, self.table_bits, unlinked)
 
     def in_use(self) -> list[int]:
         """Tables in use, leaf level first."""
@@ -134,7 +139,7 @@ def test_vacate__unlinks_all_but_the_root(first: int, end: int) -> None:
     tree.build(first, end)
     _, unlinked = tree.vacate(first, end)
     assert not tree.levels[3].any()
-    assert [sum(1 for row in unlinked.tolist() if row[0] == n) for n in range(4)] == [*tree.in_use()[:3], 0]
+    assert [sum(1 for row in unlinked.tolist() if row[0] >> 30 == n) for n in range(4)] == [*tree.in_use()[:3], 0]
 
 
 @pytest.mark.parametrize(("first", "end"), RANGES)
@@ -196,27 +201,48 @@ def test_relink__undoes_an_unlinking(first: int, end: int) -> None:
 
 
 def test_vacate__record_says_where_each_table_hung() -> None:
-    """Level, table, place of its entry in the parent, and that entry, from the leaf up."""
+    """Level and table in one, and the place of its entry in the parent, from the leaf up."""
     tree = Tree()
     tree.build(GIB + 513, GIB + 514)
     _, unlinked = tree.vacate(GIB + 513, GIB + 514)
-    base = FIRST_TABLE << 12
-    assert unlinked.tolist() == [
-        [0, 0, 1, base | 7],
-        [1, 0, 1, base + (1 << 39) | 7],
-        [2, 0, 0, base + (2 << 39) | 7],
-    ]
+    assert unlinked.tolist() == [[0 << 30, 1], [1 << 30, 1], [2 << 30, 0]]
 
 
 def test_release__zeroes_what_somebody_wrote() -> None:
     """A table that was written through a view while it was unlinked comes back zero."""
     tree = Tree()
     tree.build(0, 1)
+    for level in range(3):
+        tables.hand_out(tree.marks[level], 0)
     _, unlinked = tree.vacate(0, 1)
     for level in range(3):
         tree.levels[level][:512] = TOP
     tree.release(unlinked)
     tree.audit([])
+    assert not any(marks.any() for marks in tree.marks)
+
+
+@pytest.mark.parametrize("mark", [0, 1, 2])
+def test_release__freed_tables_are_clean(mark: int) -> None:
+    """Whatever was known of them; others keep what is."""
+    tree = Tree()
+    tree.build(0, 1)
+    tree.build(512, 513)
+    tree.marks[0][:2] = mark
+    tree.release(tree.vacate(0, 1)[1])
+    assert tree.marks[0][:2].tolist() == [0, mark]
+
+
+@pytest.mark.parametrize("cut", [101, 511, 512, 1000, 1599])
+def test_clear__in_parts_and_again(cut: int) -> None:
+    """Each page is cleared, and counted once."""
+    tree = Tree()
+    tree.build(100, 1600)
+    tree.levels[0][:2048] = random_entries(cut, 2048)
+    present = sum(1 for page in range(100, 1600) if tree.levels[0][page])
+    tree.levels[0][:100] = tree.levels[0][1600:] = 0
+    assert tree.vacate(100, 1600, cut=cut)[0] == present
+    assert not tree.levels[0].any()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -60,7 +60,7 @@ class TlbGuest(Guest):
         """The kernel's turn."""
         outcome = u64(99, 99, 99, 99)
         tlb.access(
-            self.world.levels, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
+            self.world.levels, self.touched, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
             np.array(kinds, np.uint8), values, loads, start, gpas.size if stop is None else stop,
             self.entries, self.fills, outcome,
         )  # fmt: skip
@@ -100,7 +100,7 @@ class TlbGuest(Guest):
         if index is None or not allowed[kind]:
             return Outcome(ABSENT if index is None else DENIED, i, all_of, any_of)
         if marking:
-            self.world.levels[0][index] |= np.uint64(rules[1] | (rules[2] if kind == WRITE else 0))
+            self.mark(index, kind)
         entry, page = int(self.world.levels[0][index]), gpa >> 12
         kinds = frozenset(k for k in range(3) if allowed[k])
         new = Cached(page, (entry & ADDRESS) // 4096 - BASE, kinds, bool(entry & rules[2]))

@@ -193,12 +193,13 @@ def test_translate__pfn_or_none(format: PteFormat) -> None:
 
 # -- lists of leaf tables ------------------------------------------------------------------------------------------------
 
+NO_SUMMARY = np.empty(0, np.uint8)
 SPARSE = [0, 1, 510, 511, 512, 513, 1029, (TIB_HALF >> 9) - 1, TIB_HALF >> 9, 5 * 2**18, 2**26 - 1]  # regions
 
 
 def _leaf_tables(w: World, first: int, end: int) -> list[tuple[int, int]]:
     tables, slots = np.zeros(16, np.uint64), np.zeros(16, np.uint64)
-    n = int(walk.leaf_tables(w.levels, first, end, tables, slots))
+    n = int(walk.leaf_tables(w.levels, NO_SUMMARY, first, end, tables, slots))
     return list(zip(tables[:n].tolist(), slots[:n].tolist(), strict=True))
 
 
@@ -222,9 +223,22 @@ def test_leaf_tables__full_directory() -> None:
     for region in range(513):
         w.leaf(region << 9)
     tables, slots = np.zeros(513, np.uint64), np.zeros(513, np.uint64)
-    assert int(walk.leaf_tables(w.levels, 0, 513, tables, slots)) == 513
+    assert int(walk.leaf_tables(w.levels, NO_SUMMARY, 0, 513, tables, slots)) == 513
     assert slots.tolist() == list(range(513))
     assert tables.tolist() == [w.table(region << 9) for region in range(513)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_leaf_tables__without_the_clean_ones(seed: int) -> None:
+    """By the summary; those that were handed out are never clean."""
+    w, numbers = World((16, 16, 8, 1)), random.Random(seed)
+    touched = np.array([numbers.choice([0, 0, 1, 2]) for _ in range(16)], np.uint8)
+    for region in SPARSE:
+        w.leaf(region << 9)
+    tables, slots = np.zeros(16, np.uint64), np.zeros(16, np.uint64)
+    n = int(walk.leaf_tables(w.levels, touched, 1, 2**26, tables, slots))
+    expected = [(w.table(region << 9), region - 1) for region in SPARSE if region >= 1 and touched[w.table(region << 9)]]
+    assert list(zip(tables[:n].tolist(), slots[:n].tolist(), strict=True)) == expected
 
 
 @pytest.mark.parametrize("levels_used", [1, 2])

@@ -2,6 +2,7 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ PAGE, MIB, GIB = 1 << 12, 1 << 20, 1 << 30
 
 @pytest.mark.parametrize("capacity", [1, 2, 511, 512, 513])
 def test_arena__room_for_that_many_tables(capacity: int) -> None:
-    """512 entries each, a count each, and a stack that holds them all."""
+    """512 entries each, a count and a mark each, and a stack that holds them all."""
     made = Arena(capacity)
     assert (made.entries.shape, made.counts.shape, made.free.shape) == ((512 * capacity,), (capacity,), (capacity,))
-    assert {array.dtype for array in (made.entries, made.counts, made.free)} == {np.dtype(np.uint64)}
+    assert [array.dtype.itemsize for array in (made.entries, made.counts, made.free, made.marks)] == [8, 2, 4, 1]
+    assert made.marks.shape == (capacity,)
 
 
 def test_arena__reads_zero_at_both_ends() -> None:
@@ -76,10 +78,10 @@ def _short_of_address_space(monkeypatch: pytest.MonkeyPatch, most_words: int, av
     """Pretend that a larger reservation is refused, as under ``ulimit -v`` or without overcommit."""
     reserve = arena._reserve
 
-    def refuse(n_words: int) -> object:
-        if n_words > most_words:
+    def refuse(n: int, dtype: Any) -> object:
+        if n * np.dtype(dtype).itemsize > most_words * 8:
             raise OSError(12, "Cannot allocate memory")
-        return reserve(n_words)
+        return reserve(n, dtype)
 
     monkeypatch.setattr(arena, "_reserve", refuse)
     monkeypatch.setattr(arena, "available_bytes", lambda: available)

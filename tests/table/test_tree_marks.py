@@ -27,8 +27,9 @@ from tests.table.ranges import (
 
 
 @pytest.mark.parametrize("page", [0, 1, 63, 511, 512, 513, 1000])
+@pytest.mark.parametrize("still", [False, True], ids=["beside vCPUs", "still"])
 @pytest.mark.parametrize("n_pages", [1, 7, 64, 513, 1500])
-def test_mark_peek_harvest__any_range(page: int, n_pages: int) -> None:
+def test_mark_peek_harvest__any_range(page: int, n_pages: int, still: bool) -> None:
     """What was marked is peeked at, harvested once, and gone; holes and absent pages read 0."""
     table, gpa = PageTable(NPT, SIZE), 0x100 * PAGE
     length = 0x500 * PAGE
@@ -42,7 +43,7 @@ def test_mark_peek_harvest__any_range(page: int, n_pages: int) -> None:
     assert bits(became) == expected
     assert bits(table.peek(window, NO_SELECTION, dirty)) == expected
     words = window.words()
-    assert int(table.harvest(window, NO_SELECTION, dirty, words)) == len(expected)
+    table.harvest(window, NO_SELECTION, dirty, words, still=still)
     assert bits(window.bitmap(words)) == expected
     assert bits(table.peek(window, NO_SELECTION, dirty)) == set()
 
@@ -56,7 +57,8 @@ def test_populate_selected__without_a_selection_is_all(selected: bool) -> None:
     window = Window(gpa + PAGE, 4 * PAGE)
     select = window.selection(np.array([0b1010], np.uint8)) if selected else NO_SELECTION
     expected = {2} if selected else {1, 2}
-    assert int(table.populate_selected(rows, window, select)) == len(expected)
+    table.populate_selected(rows, window, select)
+    assert table.resident == len(expected)
     assert {k for k in range(6) if table.entry(gpa + k * PAGE)} == expected
 
 

@@ -1,0 +1,172 @@
+"""Work that is split over threads where that pays.
+
+Theory of operation
+-------------------
+A kernel lets the GIL go, so parts of one piece of work can run side by side. Whoever has the work does parts of it itself,
+one after the other, and asks a pool's threads to do the same: if they are busy, or there are none, it does everything
+alone, and never waits for more than parts that are under way. An interrupt starts no further part, and is raised once those
+under way have ended: nothing of a call runs after it.
+
+Who shares work may have locks: nothing but the parts runs in the other threads, no finalizer either. The pool is shared by
+all; a forked child makes one of its own.
+
+Guarantees: when ``share`` returns, every part has been done once; when it raises, no part is running.
+Relies on:  parts that may run side by side, and that nobody needs all of after an interrupt.
+"""
+
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from npt import _collector
+from npt.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["default_threads", "share"]
+
+_MOST = 8  # threads by default: more do not read faster than the memory lets them
+_PARTS_A_THREAD = 4  # so that who has the clean part goes on with another's
+VARIABLE = "NPT_THREADS"
+
+_making = threading.Lock()
+_pool: "ThreadPoolExecutor | None" = None
+
+
+def default_threads() -> int:
+    """How many threads large work is split over, unless told: ``NPT_THREADS``, or as many as this thread may use processors.
+
+    Raises
+    ------
+    InvalidArgument
+        The variable is not a positive number.
+    """
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise InvalidArgument(f"{VARIABLE} is {text!r}; it must be a positive number of threads")
+    return int(text)
+
+
+def share(work: Callable[[int, int], object], n: int, *, least: int, threads: int | None, step: int = 1) -> None:
+    """Call ``work(start, stop)`` over parts of ``range(n)``, in this thread and others.
+
+    Parameters
+    ----------
+    work
+        Does its part, mostly without the GIL.
+    n
+        How many things there are to do.
+    least
+        Things that are worth a thread.
+    threads
+        Most threads; None for the default.
+    step
+        Parts begin at multiples of this.
+    """
+    if n < 2 * least:
+        work(0, n)
+        return
+    threads = min(default_threads() if threads is None else threads, n // least)
+    if threads == 1:
+        work(0, n)
+        return
+    n_parts = min(threads * _PARTS_A_THREAD, n // least)
+    bounds = [n * i // n_parts // step * step for i in range(n_parts)] + [n]
+    with _collector.paused():
+        _Sharing(work, bounds).run(threads - 1)
+
+
+class _Sharing:
+    """One piece of work, and who is at it."""
+
+    def __init__(self, work: Callable[[int, int], object], bounds: list[int]) -> None:
+        self._work = work
+        self._parts = deque(itertools.pairwise(bounds))
+        self._lock = threading.Lock()
+        self._all_gone = threading.Condition(self._lock)
+        self._helping = 0
+        self._closed = False
+        self._errors: list[BaseException] = []
+
+    def run(self, n_helpers: int) -> None:
+        """Do it, with so many others."""
+        try:
+            for _ in range(n_helpers):
+                _submit(self._help)
+            self._work_off()
+        except BaseException:
+            self._close_surely()
+            raise
+        self._close_surely()
+        if self._errors:
+            raise self._errors[0]
+
+    def _work_off(self) -> None:
+        while True:
+            with self._lock:
+                if self._closed or not self._parts:
+                    return
+                part = self._parts.popleft()
+            self._work(*part)
+
+    def _help(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._helping += 1
+        try:
+            self._work_off()
+        except BaseException as error:
+            self._errors.append(error)
+        finally:
+            with self._lock:
+                self._helping -= 1
+                self._all_gone.notify_all()
+
+    def _close_surely(self) -> None:
+        """See that nobody is at it any more, whatever comes."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self._close()
+                break
+            except BaseException as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def _close(self) -> None:
+        with self._lock:
+            self._closed = True
+            while self._helping:
+                self._all_gone.wait()
+
+
+def _submit(work: Callable[[], None]) -> None:
+    """Give work to the pool; nobody does it while Python shuts down."""
+    global _pool
+    from concurrent.futures import ThreadPoolExecutor  # not needed by most, and not quick to import
+
+    with _making:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(thread_name_prefix="npt")
+        pool = _pool
+    with suppress(RuntimeError):
+        pool.submit(work)
+
+
+def _renew() -> None:
+    """In a forked child: the threads are gone."""
+    global _making, _pool
+    _making, _pool = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
