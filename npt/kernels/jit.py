@@ -23,7 +23,6 @@ Relies on:  the package's files do not change while they are being imported.
 """
 
 import functools
-import gc
 import hashlib
 import os
 import re
@@ -42,6 +41,8 @@ from llvmlite import binding, ir
 from numba import config
 from numba.core.caching import FunctionCache
 from numba.core.registry import cpu_target
+
+from npt import _collector
 
 __all__ = [
     "DISABLED",
@@ -63,9 +64,6 @@ DISABLED = bool(config.DISABLE_JIT)
 _ENTRY_POINT = "npt_entry_point"
 _FIRST_CALL = "_compile_for_args"  # of a dispatcher; there until the kernel is compiled
 _COMPILING = threading.RLock()
-_COUNTING = threading.RLock()  # over the two below
-_COMPILERS: list[threading.Thread] = []
-_collecting = False  # whether the collector was on before the first of them
 KERNELS: dict[str, tuple[Any, str]] = {}  # name -> (dispatcher, signature)
 
 
@@ -216,33 +214,18 @@ def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compile(dispatcher: Any, signature: str) -> Any:
     """Compile a kernel for its one signature, if nobody has; return its entry point.
 
-    In a thread of its own: an interrupt goes to the main thread, and numba does not survive one while it compiles.
+    In a thread of its own: an interrupt goes to the main thread, and numba does not survive one while it compiles. Without
+    the collector, because the caller may have locks.
     """
     if _FIRST_CALL in vars(dispatcher):
         failures: list[BaseException] = []
         thread = threading.Thread(target=_compile_here, args=(dispatcher, signature, failures), name="npt compiles")
-        _wait_for(thread)
+        with _collector.paused():
+            thread.start()
+            thread.join()
         for failure in failures:
             raise failure
     return vars(dispatcher)[_ENTRY_POINT]
-
-
-def _wait_for(thread: threading.Thread) -> None:
-    """Run a thread that compiles, without the collector: a finalizer that it ran there could want a lock that we have."""
-    global _collecting
-    with _COUNTING:
-        if not _COMPILERS:
-            _collecting = gc.isenabled()
-        gc.disable()
-        _COMPILERS.append(thread)
-    try:
-        thread.start()
-        thread.join()
-    finally:
-        with _COUNTING:
-            _COMPILERS.remove(thread)
-            if _collecting and not _COMPILERS:
-                gc.enable()
 
 
 def _compile_here(dispatcher: Any, signature: str, failures: list[BaseException]) -> None:
@@ -279,18 +262,8 @@ def _leave_lock() -> None:
         _COMPILING.release()
 
 
-def _begin_anew() -> None:
-    """In a forked child: those who compiled or waited in other threads are gone."""
-    global _COUNTING
-    _leave_lock()
-    _COUNTING = threading.RLock()
-    if _COMPILERS and _collecting:
-        gc.enable()
-    _COMPILERS.clear()
-
-
 if hasattr(os, "register_at_fork"):  # a fork waits for the kernel that is being compiled: numba's locks would stay locked
-    os.register_at_fork(before=_COMPILING.acquire, after_in_parent=_leave_lock, after_in_child=_begin_anew)
+    os.register_at_fork(before=_COMPILING.acquire, after_in_parent=_leave_lock, after_in_child=_leave_lock)
 
 
 def warm_up(progress: Callable[[int, int], object] | None = None) -> int:

@@ -40,9 +40,9 @@ _OTHERS = (
         python=(
             (
                 Ending,
-                "_clear",
-                "core.table.vacate(",
-                "core.untold.add(mapping.gpa); self._tell()\n    core.table.vacate(",
+                "_go_on",
+                "self._core.table.vacate(",
+                "self._core.untold.add(self._mapping.gpa); self._tell()\n    self._core.table.vacate(",
             ),
         ),
     ),

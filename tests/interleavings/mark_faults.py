@@ -106,7 +106,12 @@ MARK_FAULTS = (
         "enter_against_harvest-npt-tlb2",
         "copied ",
         python=(
-            (DirtyCalls, "_harvest", "exclusion.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))\n", "pass\n"),
+            (
+                DirtyCalls,
+                "_harvest",
+                "exclusion.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))\n",
+                "pass\n",
+            ),
             (DirtyCalls, "_harvest", "                found = window.bitmap(words)\n", ""),
             (
                 DirtyCalls,
@@ -247,8 +252,8 @@ MARK_FAULTS = (
         "copied ",
         python=(
             (
-                _Stillness,
-                "__enter__",
+                Exclusion,
+                "_lock_gates",
                 "not gate.lock.acquire(timeout=_BRIEF) or gate.is_occupied()",
                 "not gate.lock.acquire(timeout=_BRIEF)",
             ),

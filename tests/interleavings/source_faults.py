@@ -76,9 +76,10 @@ SOURCE_FAULTS = (
         python=(
             (
                 Ending,
-                "_clear",
-                "core.table.vacate(mapping.gpa, mapping.length, self._record)",
-                "core.table.release(core.table.vacate(mapping.gpa, mapping.length, self._record))",
+                "_go_on",
+                "self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record)",
+                "self._core.table.release(\n"
+                "        self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record))",
             ),
         ),
     ),
