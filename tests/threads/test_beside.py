@@ -119,10 +119,12 @@ def test_beside__segments_under_unmap(form: PteFormat) -> None:
             return work
 
         with crew(use(0), use(1)) as team:
-            for _ in range(5 * ROUNDS):
+            for n in range(5 * ROUNDS):
                 if not team.working:
                     break
                 vm.unmap_memseg(0, 8 * PAGE)
+                if n % 8 == 0:
+                    sleep(0.001)  # so that somebody finds nothing
                 vm.map_memseg(0, 0, 8 * PAGE, Prot.RW)
                 vm.space.track_dirty(0, 8 * PAGE)
         assert outcomes == {"done", "fault"}
