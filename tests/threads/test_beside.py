@@ -3,6 +3,7 @@
 import threading
 from contextlib import suppress
 from itertools import count
+from time import sleep
 from typing import Any
 
 import numpy as np
