@@ -15,11 +15,16 @@ __all__ = ["copy_in", "copy_out", "gather", "scatter", "zero_spans"]
 _ZERO, _PAGE = np.uint64(0), np.uint64(4096)
 
 
-@kernel("void(u1[::1], u8[:, ::1])")
-def zero_spans(memory: U8Array, spans: U64Array) -> None:
-    """Zero spans of frames, a row each: first frame, how many."""
+@kernel("void(u1[::1], u8[:, ::1], u8, u8)")
+def zero_spans(memory: U8Array, spans: U64Array, first: np.uint64, end: np.uint64) -> None:
+    """Zero frames ``first`` to ``end`` of spans that are laid end to end; a row each: first frame, how many."""
+    before, first, end = _ZERO, np.uint64(first), np.uint64(end)
     for i in range(np.uint64(spans.shape[0])):
-        zero_bytes(memory, spans[i, 0] * _PAGE, spans[i, 1] * _PAGE)
+        after = before + spans[i, 1]
+        low, high = max(before, first), min(after, end)
+        if low < high:
+            zero_bytes(memory, (spans[i, 0] + low - before) * _PAGE, (high - low) * _PAGE)
+        before = after
 
 
 @kernel("void(u1[::1], u8[::1], u1[::1])")

@@ -14,12 +14,15 @@ Relies on:  a parting being appended to the leavers by a built-in, right behind 
 import numpy as np
 
 from npt import _sync, kernels
+from npt._threads import share
 from npt.errors import StaleHandle
 from npt.memory.backing import Backing
 from npt.memory.ledger import Ledger, Parting
 from npt.memory.watch import Watch
 
 __all__ = ["Settling"]
+
+_LEAST_FRAMES = 2048  # that are worth a thread
 
 
 class Settling:
@@ -102,5 +105,11 @@ class Settling:
             self._leavers.remove(parting)
 
     def _zero(self, parting: Parting) -> None:
-        if self._backing:
-            kernels.frames.zero_spans(self._backing.memory, np.array(parting.spans, dtype=np.uint64))
+        if not self._backing:
+            return
+        memory, spans = self._backing.memory, np.array(parting.spans, dtype=np.uint64)
+
+        def zero(first: int, end: int) -> None:
+            kernels.frames.zero_spans(memory, spans, first, end)
+
+        share(zero, sum(n for _, n in parting.spans), least=_LEAST_FRAMES, threads=None)

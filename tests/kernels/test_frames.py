@@ -75,12 +75,13 @@ def test_copy_in__bytes_across_frames(skip: int, length: int, writable: bool) ->
     assert whole.tobytes() == bytes(expected)
 
 
-@pytest.mark.parametrize("spans", [[], [(0, 1)], [(11, 1)], [(2, 3), (7, 1)], [(0, 12)], [(4, 0)]])
-def test_zero_spans__those_and_no_others(spans: list[tuple[int, int]]) -> None:
-    """A row each: first frame, how many."""
+@pytest.mark.parametrize("part", [(0, 12), (0, 0), (0, 1), (1, 3), (2, 4), (3, 12), (5, 7)])
+@pytest.mark.parametrize("spans", [[], [(0, 1)], [(11, 1)], [(2, 3), (7, 1)], [(7, 2), (1, 4), (11, 1)], [(0, 12)], [(4, 0)]])
+def test_zero_spans__a_part_of_those_and_no_others(spans: list[tuple[int, int]], part: tuple[int, int]) -> None:
+    """A row each: first frame, how many; the part counts through them."""
     whole = memory()
     expected = bytearray(whole.tobytes())
-    for first, n in spans:
-        expected[first * PAGE : (first + n) * PAGE] = bytes(n * PAGE)
-    frames.zero_spans(whole, np.array(spans, np.uint64).reshape(-1, 2))
+    for frame in [first + k for first, n in spans for k in range(n)][slice(*part)]:
+        expected[frame * PAGE : (frame + 1) * PAGE] = bytes(PAGE)
+    frames.zero_spans(whole, np.array(spans, np.uint64).reshape(-1, 2), *part)
     assert whole.tobytes() == bytes(expected)

@@ -199,7 +199,7 @@ def test_interrupt__quarantine_loses_nothing() -> None:
 def test_interrupt__error_while_zeroing_is_made_good(reservoir: Reservoir, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames whose zeroing failed are not handed out before it is done."""
 
-    def fail(memory: U8Array, spans: Any) -> None:
+    def fail(memory: U8Array, spans: Any, first: int, end: int) -> None:
         raise KeyboardInterrupt
 
     ram = reservoir.allocate(SIZE)

@@ -181,8 +181,8 @@ def test_quarantine__view_that_dies_while_its_frame_is_zeroed(reservoir: Reservo
     reservoir.watch(frames(ram)[0], views[0])
     zero_spans = kernels.frames.zero_spans
 
-    def write_late(memory: U8Array, spans: Any) -> None:
-        zero_spans(memory, spans)
+    def write_late(memory: U8Array, spans: Any, first: int, end: int) -> None:
+        zero_spans(memory, spans, first, end)
         zeroed.append(spans.tolist())
         if views:
             views.pop()[:] = 9
