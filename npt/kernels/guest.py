@@ -13,7 +13,7 @@ Accesses are done in blocks of up to 64, in passes that have no branch to mispre
 3. *Settle* the others in order. Marks are set by compare-and-swap from the very entry that was tested: had somebody cleared
    it meanwhile, the access walks again, and a cleared entry never comes back half-alive. An access that the tables refuse
    ends the block. Nothing behind it has had an effect: what lacked nothing was only looked at.
-4. *Touch* the leaf tables of what was written in the summary (``summary.py``).
+4. *Touch* the leaf tables of what was written in the summary (``summary.py``), whose last byte is no table's.
 5. *Move* the bytes of what is done, in order.
 
 The next block is found before this one is settled, because a locked instruction waits for all loads before it: so each
@@ -50,7 +50,7 @@ from npt.kernels.hardware import (
     walk,
 )  # fmt: skip
 from npt.kernels.jit import inline, kernel
-from npt.kernels.summary import touch
+from npt.kernels.summary import TOUCHED, touch
 from npt.kernels.walk import NONE, Levels
 
 __all__ = ["KICK", "LINE_WORDS", "SCRATCH_WORDS", "access"]
@@ -65,7 +65,8 @@ _BLOCK = np.uint64(64)
 _WANTS, _CALL, _FIRST, _SECOND, _TABLES = _ZERO, np.uint64(4), np.uint64(8), np.uint64(328), np.uint64(648)
 SCRATCH_WORDS = 648 + 8192
 
-# Words of a block, by access: address, want, entry of the remembered table, leaf, leaf entry.
+# Words of a block, by access: address, want, entry of the remembered table (then: number of a table written to), leaf,
+# leaf entry.
 _GPA, _WANT, _TABLE, _LEAF, _ENTRY = _ZERO, np.uint64(64), np.uint64(128), np.uint64(192), np.uint64(256)
 
 # Entry of a remembered table: call, what its slot does not say of the region, flat index of its first leaf; 15, 13, 36 bits.
@@ -184,14 +185,16 @@ def _settle(
 @inline
 def _touch(touched: U8Array, scratch: U64Array, block: np.uint64, n: np.uint64, dirty: np.uint64) -> None:
     """Touch the leaf tables that accesses of a block wrote to; mostly all of them are touched already."""
-    clean = _ZERO
+    nothing = np.uint64(touched.size) - _ONE  # for accesses that are no writes
     for k in range(n):
-        byte = atomic_load(touched, scratch[block + _LEAF + k] >> _NINE)
-        clean |= scratch[block + _WANT + k] & (np.uint64(byte) - _ONE)  # all ones where it is CLEAN, 0
-    if (clean & dirty) != _ZERO:
+        written = (scratch[block + _WANT + k] & dirty) != _ZERO
+        scratch[block + _TABLE + k] = scratch[block + _LEAF + k] >> _NINE if written else nothing
+    all_of = TOUCHED
+    for k in range(n):
+        all_of &= atomic_load(touched, scratch[block + _TABLE + k])
+    if all_of != TOUCHED:
         for k in range(n):
-            if (scratch[block + _WANT + k] & dirty) != _ZERO:
-                touch(touched, scratch[block + _LEAF + k] >> _NINE)
+            touch(touched, scratch[block + _TABLE + k])
 
 
 @kernel(

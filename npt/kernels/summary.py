@@ -12,7 +12,8 @@ touched before it set D, a set D could be left under a clean byte.)
 The byte stands by the table's own number, not by its place in the directory: who has a leaf index has it, and a table that
 is reached through two directory entries has one.
 
-A table that was handed out for writing by ``read_table`` can get D from anybody: it stays marked until it is freed.
+A table that was handed out for writing by ``read_table`` can get D from anybody: it stays marked until it is freed. Behind
+the last table's byte there is one that is always touched, for kernels that need a place where nothing is to be done.
 
 Guarantees: a table whose D was set by a call that has returned is not clean, unless a harvest has cleared it since.
 Relies on:  D being set before ``touch``, and scanned after ``take``.
@@ -26,7 +27,7 @@ from npt.kernels.jit import inline
 
 __all__ = ["CLEAN", "HANDED_OUT", "TOUCHED", "is_clean", "take", "touch"]
 
-CLEAN, TOUCHED, HANDED_OUT = np.uint8(0), np.uint8(1), np.uint8(2)
+CLEAN, TOUCHED, HANDED_OUT = np.uint8(0), np.uint8(1), np.uint8(3)  # bit 0: not clean
 
 
 @inline

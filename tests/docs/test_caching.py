@@ -30,7 +30,7 @@ bitmap = np.zeros(8, np.uint64)
 dirty.peek(words, one, one, 0, 512, none, 0x200, bitmap)
 level = np.full(512, 0x7, np.uint64)
 state = np.zeros(8, np.uint64)
-free, marks = (np.zeros(1, np.uint32),) * 4, (np.full(1, 2, np.uint8),) * 4  # handed out: zeroed
+free, marks = (np.zeros(1, np.uint32),) * 4, (np.full(1, 3, np.uint8),) * 4  # handed out: zeroed
 tables.release_tables((level,) * 4, free, state, marks, np.array([(2 << 30, 0)], np.uint32))
 dispatchers = [dispatcher for dispatcher, _ in jit.KERNELS.values()]
 print(json.dumps({

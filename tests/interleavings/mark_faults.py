@@ -211,8 +211,8 @@ MARK_FAULTS = (
         kernels=(
             (
                 "guest",
-                "clean |= scratch[block + _WANT + k] & (np.uint64(byte) - _ONE)",
-                "clean |= scratch[block + _WANT + k] & ~scratch[block + _ENTRY + k] & (np.uint64(byte) - _ONE)",
+                "written = (scratch[block + _WANT + k] & dirty) != _ZERO",
+                "written = (scratch[block + _WANT + k] & ~scratch[block + _ENTRY + k] & dirty) != _ZERO",
             ),
         ),
     ),

@@ -220,7 +220,7 @@ def test_mark__reports_what_lacked_any_of_the_bits(entry: int) -> None:
 
 # -- the summary ---------------------------------------------------------------------------------------------------------
 
-CLEAN, TOUCHED, HANDED_OUT = 0, 1, 2
+CLEAN, TOUCHED, HANDED_OUT = 0, 1, 3
 
 
 @both_forms

@@ -232,7 +232,7 @@ def test_leaf_tables__full_directory() -> None:
 def test_leaf_tables__without_the_clean_ones(seed: int) -> None:
     """By the summary; those that were handed out are never clean."""
     w, numbers = World((16, 16, 8, 1)), random.Random(seed)
-    touched = np.array([numbers.choice([0, 0, 1, 2]) for _ in range(16)], np.uint8)
+    touched = np.array([numbers.choice([0, 0, 1, 3]) for _ in range(16)], np.uint8)
     for region in SPARSE:
         w.leaf(region << 9)
     tables, slots = np.zeros(16, np.uint64), np.zeros(16, np.uint64)
