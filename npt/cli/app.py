@@ -109,11 +109,14 @@ def cli() -> None:
 @click.option("--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed rounds.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the pages that are dirty.")
 @click.option(
+    "--threads", type=click.IntRange(min=1), help="Most threads that a call is split over.  [NPT_THREADS, or one a processor]"
+)
+@click.option(
     "--json", "json_file", type=_target, is_eager=True, callback=_check_target, help="Save rows and how they came about."
 )
 @click.option("--csv", "csv_file", type=_target, callback=_check_apart, help="Save the rows.")
 def bench(
-    sizes: tuple[int, ...], shares: tuple[float, ...], formats: tuple[str, ...], repeat: int, seed: int,
+    sizes: tuple[int, ...], shares: tuple[float, ...], formats: tuple[str, ...], repeat: int, seed: int, threads: int | None,
     json_file: Path | None, csv_file: Path | None,
 ) -> None:  # fmt: skip
     """Map, populate, harvest and unmap guests; tell the speed as a share of what this machine's memory can do."""
@@ -126,6 +129,7 @@ def bench(
             shares=list(dict.fromkeys(shares)) or SHARES,
             repeat=repeat,
             seed=seed,
+            threads=threads,
             progress=watch,
         )
     show.throughput_table(results)

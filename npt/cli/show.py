@@ -101,9 +101,11 @@ def throughput_table(results: Results) -> None:
         before = guest
     _print(table)
     meta = results.meta
+    vectors = meta["vectors"]
     _console().print(
         f"{meta['cpu']}, {meta['cpus']} CPUs; npt {meta['versions']['npt-engine']}, numpy {meta['versions']['numpy']}, "
-        f"numba {meta['versions']['numba']}; least of {meta['repeat']} rounds, seed {meta['seed']}",
+        f"numba {meta['versions']['numba']}; kernels for {vectors['cpu']}, {vectors['vector_bits']}-bit vectors; "
+        f"at most {meta['threads']} threads; least of {meta['repeat']} rounds, seed {meta['seed']}",
         style="dim",
     )
 
