@@ -159,19 +159,21 @@ def _cache(function: Callable[..., Any]) -> _Cache | None:
         vars(config).update(before)
 
 
-_FLAGS = {"nogil": True, "_nrt": False}
+_FLAGS = {"_nrt": False}
 
 
-def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
-    """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL, cached.
+def kernel(signature: str, *, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL unless told, cached.
 
-    Callers pass Python integers and arrays; inside, all integers are of the types that the signature says.
+    Callers pass Python integers and arrays; inside, all integers are of the types that the signature says. Letting the GIL go
+    costs more than the shortest kernels take.
+
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
         if DISABLED:
             return _interpreted(function)
-        dispatcher: Any = numba.njit(**_FLAGS)(function)
+        dispatcher: Any = numba.njit(nogil=nogil, **_FLAGS)(function)
         cache = _cache(function)
         if cache is not None:
             dispatcher._cache = cache

@@ -54,6 +54,8 @@ RESIDENT = _ZERO  # where the count of present leaves stands in a table's words
 TABLES_OF, NEED, DENY = np.uint64(4), np.uint64(8), np.uint64(16)
 CONTEXT_WORDS = 24
 _WORD_BYTES = np.uint64(8)
+_PROT, _RW = np.uint64(7), np.uint64(3)
+_WITHIN_PAGE_OR_BEYOND = np.uint64(2**64 - 2**48 + 4095)  # bits that no page's address has
 
 
 @inline
@@ -150,32 +152,34 @@ def look_up(
     return int(leaf)
 
 
-@kernel("i8(u8, u8, u8)")
-def find_resident(context: np.uint64, gpa: np.uint64, prot: np.uint64) -> int:
-    """Leaf index of a page that is resident and may be accessed; else -1, and ``look_up`` knows why.
+@kernel("UniTuple(i8, 2)(u8, u8)", nogil=False)
+def find_resident(context: np.uint64, gpa: np.uint64) -> tuple[int, int]:
+    """Leaf index and host address of a page that is resident and may be held; else -1, and ``look_up`` knows why.
 
-    Takes the address of a context instead of arrays, because unpacking those costs more than the walk.
+    Takes the address of a context instead of arrays, because unpacking those costs more than the walk; the protection is
+    added to it.
     """
-    context, page, table, entry = np.uint64(context), np.uint64(gpa) >> _PAGE_SHIFT, _ZERO, _ZERO
-    if page >> np.uint64(36) != _ZERO:
-        return -1
+    prot, page, table, entry = np.uint64(context) & _PROT, np.uint64(gpa) >> _PAGE_SHIFT, _ZERO, _ZERO
+    base = np.uint64(context) - prot
+    if np.uint64(gpa) & _WITHIN_PAGE_OR_BEYOND != _ZERO or prot & _RW == _ZERO:
+        return -1, 0
     for depth in range(_ZERO, np.uint64(4)):
         level = np.uint64(3) - depth
         place = table * _ENTRIES + ((page >> (_NINE * level)) & _INDEX)
-        entry = load_at(load_at(context + level * _WORD_BYTES) + place * _WORD_BYTES)
+        entry = load_at(load_at(base + level * _WORD_BYTES) + place * _WORD_BYTES)
         if entry == _ZERO:
-            return -1
+            return -1, 0
         if level == _ZERO:
             table = place
             break
         table = child_table(entry, level - _ONE)
-        if table >= load_at(context + (TABLES_OF + level - _ONE) * _WORD_BYTES):
-            return -1
-    need = load_at(context + (NEED + np.uint64(prot)) * _WORD_BYTES)
-    deny = load_at(context + (DENY + np.uint64(prot)) * _WORD_BYTES)
+        if table >= load_at(base + (TABLES_OF + level - _ONE) * _WORD_BYTES):
+            return -1, 0
+    need = load_at(base + (NEED + prot) * _WORD_BYTES)
+    deny = load_at(base + (DENY + prot) * _WORD_BYTES)
     if (entry & need) != need or (entry & deny) != _ZERO:
-        return -1
-    return int(table)
+        return -1, 0
+    return int(table), int(entry & ADDRESS)
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")

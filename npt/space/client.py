@@ -50,7 +50,7 @@ class VmClient(Holding):
 
     def __init__(self, core: Core) -> None:
         super().__init__(core)
-        self._context = core.table.context
+        self._contexts = tuple(core.table.context + prot for prot in range(8))
         self._find_resident = kernels.jit.entry_point(kernels.walk.find_resident)
         try:
             core.exclusion.join(self.gate)
@@ -153,39 +153,50 @@ class VmClient(Holding):
         -----
         Source: ``vmc_hold_ext()``, vmm_vm.c 1118-1156 at 59d65d31.
         """
-        gate = self.gate
-        unusual = type(gpa) is not int or gpa & _ODD or type(prot) is not Prot or prot > _RWX or defer_dirty is not False
-        if unusual or not _HOLDABLE[prot]:
-            as_int(gpa, "gpa"), as_int(prot, "prot")
-            defer_dirty = as_flag(defer_dirty, "defer_dirty")
-            gate.check_usable()
-            gpa, prot = as_aligned(gpa), as_prot(prot, any_of=_RW)
-        address: int = gpa  # type: ignore[assignment]
-        wanted: Prot = prot  # type: ignore[assignment]
-        page = VmPage(self, address, wanted, _WRITES[wanted] and not defer_dirty)
+        if type(gpa) is not int or type(prot) is not Prot or defer_dirty is not False:
+            as_int(prot, "prot")
+            gpa, defer_dirty = as_int(gpa, "gpa"), as_flag(defer_dirty, "defer_dirty")
+            gpa, prot = self._check(gpa, prot)
+        gate, find = self.gate, self._find_resident
+        page = VmPage()
+        page._client = self
+        page._gpa = gpa
+        page._prot = prot
+        page._windows = []
+        page._object = page._keeper = page._next = page._before = None
         try:
+            page._writes = _WRITES[prot] and not defer_dirty
             with gate.lock:
                 if not gate.state:
-                    self._take(page, address, wanted)
+                    leaf, address = find(self._contexts[prot], gpa)
+                    page._leaf, page._address = leaf, address
+                    if leaf < 0:
+                        self._take(page, gpa, prot)
+                    self._pages.add(page)
                     return page
+            self._check(gpa, prot)
             with gate.turn(), gate.lock:
                 gate.go_in()
-                self._take(page, address, wanted)
+                self._take(page, gpa, prot)
+                self._pages.add(page)
                 return page
-        except BaseException:
+        except BaseException as error:
             self.abandon(page)
+            if isinstance(error, (OverflowError, IndexError)):  # numbers that no kernel takes
+                self._check(gpa, prot)
             raise
 
+    def _check(self, gpa: int, prot: int) -> tuple[int, Prot]:
+        self.gate.check_usable()
+        return as_aligned(gpa), as_prot(prot, any_of=_RW)
+
     def _take(self, page: VmPage, gpa: int, prot: Prot) -> None:
-        """Look a page up and keep it; the gate's lock is held."""
-        leaf = self._find_resident(self._context, gpa, prot)
+        """Look a page up and have it; the gate's lock is held."""
+        self._check(gpa, prot)
+        leaf = self._find(gpa, int(prot))
         if leaf < 0:
-            leaf = self._find(gpa, int(prot))
-            if leaf < 0:
-                raise _fault(gpa, prot, -leaf)
-        page._leaf = leaf
-        page._pfn = (self._cells[leaf] & ADDRESS) >> PAGE_SHIFT
-        self._pages.add(page)
+            raise _fault(gpa, prot, -leaf)
+        page._leaf, page._address = leaf, self._cells[leaf] & ADDRESS
 
     def hold_many(self, gpas: Any, prot: SupportsIndex, *, defer_dirty: bool = False) -> VmPages:
         """Hold many pages, or none if one of them cannot be held.

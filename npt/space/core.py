@@ -1,7 +1,5 @@
 """What a space, its clients and its vCPUs share."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from npt._types import Handle, U8Array, U64Array
@@ -32,6 +30,10 @@ class Core(Handle):
         Starts of mappings whose leaves an unmap cleared before it timed out: no client was told yet.
     memory, words : numpy.ndarray
         The reservoir's bytes, as ``uint8`` and as ``uint64``; empty where there are none.
+    windows : tuple of memoryview
+        The same bytes for reading and for writing, to cut views from.
+    base_address : int
+        Of their first byte in the host.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Core(Handle):
         self.reservoir: Reservoir | None
         self.memory: U8Array
         self.words: U64Array
-        self.view_frame: Callable[[int, bool], U8Array]
+        self.windows: tuple[memoryview, memoryview]
         self._let_go()
         self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
         if reservoir is not None:
@@ -73,7 +75,7 @@ class Core(Handle):
     def _adopt(self, reservoir: Reservoir) -> None:
         self.memory, self.words, self.base_pfn = reservoir.memory, reservoir.words, reservoir.base_pfn
         self.reservoir, self.n_frames = reservoir, self.memory.size >> PAGE_SHIFT
-        self.view_frame = reservoir.backing.view
+        self.windows, self.base_address = reservoir.backing.windows, self.base_pfn << PAGE_SHIFT
 
     def check_host(self, obj: VmObject) -> None:
         """Refuse an object whose frames cannot be told from others' here: another reservoir's, or MMIO over RAM."""
@@ -112,15 +114,8 @@ class Core(Handle):
 
     def _let_go(self) -> None:
         self.memory, self.words, self.base_pfn, self.n_frames = _NO_BYTES, _NO_WORDS, 0, 0
-        self.view_frame = Backing(0).view
+        self.windows, self.base_address = Backing(0).windows, 0
         self.reservoir = None
-
-    def view(self, pfn: int, writable: bool) -> U8Array:
-        """A page's bytes, as a new array that a reservoir can watch."""
-        frame = pfn - self.base_pfn
-        if not 0 <= frame < self.n_frames:
-            self.frame_of(pfn)
-        return self.view_frame(frame, writable)
 
     def frame_of(self, pfn: int) -> int:
         """Frame of the reservoir that a PFN is.

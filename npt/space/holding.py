@@ -61,36 +61,26 @@ class Holding(Handle):
                 pages += choose()
                 for page in reversed(pages):
                     self._end(page)
-            return self._bury(pages)
+            return self.bury(pages)
         except BaseException:  # an interrupt: those that are released already are released altogether
-            self._bury(pages)
-            raise
-
-    def end_page(self, page: VmPage) -> bool:
-        """Internal: release one page; say whether it was unmapped meanwhile."""
-        try:
-            with self.gate.lock:
-                self._end(page)
-            return page._object is not None and self._bury([page]) > 0
-        except BaseException:
-            self._bury([page])
+            self.bury(pages)
             raise
 
     def _end(self, page: VmPage) -> None:
         """Release a page but for its object; the gate's lock is held. An interrupt leaves it held, or to be buried."""
         if page._client is None or self.gate.state:
-            self._check_own()
-            page._holder()
+            self.check_end(page)
         if page._writes and page._object is None and self.core.tracking:
             self._mark_page(page._leaf)
         page._client = None
-        for known in page._views:
-            if known() is not None:
-                self._watch(page)
-                break
-        if page._next is not None or page._before is not None:
-            page.unchain()
+        self.watch(page)
+        page.unchain()
         self._pages.discard(page)
+
+    def check_end(self, page: VmPage) -> None:
+        """Internal: refuse to release a page in a forked child, or twice."""
+        self._check_own()
+        page._holder()
 
     def _mark(self, leaves: U64Array) -> None:
         core = self.core
@@ -103,21 +93,22 @@ class Holding(Handle):
         if self._cells[leaf] & bits != bits or not self._touched[leaf >> 9] or not _LOADS_IN_ORDER:
             kernels.dirty.mark_leaf(core.table.levels[0], core.table.touched, leaf, _PRESENT, bits)
 
-    def _watch(self, page: VmPage) -> None:
-        """Have the reservoir watch a released page's views."""
-        for view in page.living_views():
-            assert self.core.reservoir is not None  # it made the view
-            self.core.reservoir.watch(self.core.frame_of(page._pfn), view)
+    def watch(self, page: VmPage) -> None:
+        """Internal: have the reservoir watch a released page's views."""
+        for window in page.living_windows():
+            assert self.core.reservoir is not None  # it has the memory
+            self.core.reservoir.watch(self.core.frame_of(page._pfn), window)
+        page._windows.clear()
 
-    def _bury(self, pages: list[VmPage]) -> int:
-        """What is left to do for released pages: drop objects, and whatever an interrupt kept from being done."""
+    def bury(self, pages: list[VmPage]) -> int:
+        """Internal: what is left to do for released pages: drop objects, and whatever an interrupt kept from being done."""
         dropped = 0
         for page in pages:
             if page._client is not None:
                 continue
             if page in self._pages:
                 with self.gate.lock:
-                    self._watch(page)
+                    self.watch(page)
                     page.unchain()
                     self._pages.discard(page)
             if page._object is not None:
@@ -128,7 +119,7 @@ class Holding(Handle):
     def abandon(self, page: VmPage) -> None:
         """Internal: the look-up that was to find it did not end well; an unmap may have come behind it."""
         page._client = None
-        self._bury([page])
+        self.bury([page])
 
     def abandon_batch(self, batch: VmPages) -> None:
         """Internal: the same for a batch."""

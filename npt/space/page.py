@@ -1,24 +1,39 @@
-"""``VmPage`` and ``VmPages``: claims on resident pages, one and many."""
+"""``VmPage``: a claim on one resident page.
 
+Theory of operation
+-------------------
+A view is a numpy array over a memoryview of its own, its *window*, which everything derived from the view keeps alive. The
+page keeps the windows of its views; at release, and not before, it counts who else knows them. A window that nobody else
+knows belongs to views that are dead, and no weak reference of anybody's brings them back; the others the reservoir watches.
+(This costs half of what a weak reference on each view does.)
+
+Guarantees: a view that lives when its page is released is watched before the page's frame can be freed.
+Relies on:  ``numpy.frombuffer`` making a memoryview for each array; no free-threading.
+"""
+
+from sys import getrefcount
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from weakref import ref
 
 import numpy as np
+from numpy import frombuffer
 
 from npt import kernels
 from npt._types import Handle, Prot, U8Array, U64Array
 from npt.errors import AccessDenied, Busy, InvalidArgument, StaleHandle
+from npt.memory.backing import U8
 from npt.memory.objects import VmObject
-from npt.units import PAGE_SIZE, as_select, check_bitmap_type
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_select, check_bitmap_type
 
 if TYPE_CHECKING:
     from npt.space.client import VmClient
+    from npt.space.core import Core
 
 __all__ = ["VmPage", "VmPages"]
 
 _NO_LEAF = np.uint64(2**64 - 1)
 _MANY_VIEWS = 16
+_KNOWN_TO_PAGE = 3  # references to a window: of the page's list, of the loop, and the argument of getrefcount
 _READS = (False, True, False, True, False, True, False, True)  # by protection
 _WRITES = (False, False, True, True, False, False, True, True)
 
@@ -34,19 +49,22 @@ class VmPage(Handle):
     Source: ``struct vm_page``, vmm_vm.c 202-212 at 59d65d31.
     """
 
-    _leaf = 0  # flat index of the entry, while the page is mapped
-    _pfn = 0
-    _object: VmObject | None = None  # referenced since the page was unmapped
-    _keeper: object = None  # of the mapping that it was in
-    _next: "VmPage | None" = None
-    _before: "VmPage | None" = None
+    __slots__ = (
+        "__weakref__",
+        "_address", "_before", "_client", "_gpa", "_keeper", "_leaf", "_next", "_object", "_prot", "_windows", "_writes",
+    )  # fmt: skip
 
-    def __init__(self, client: "VmClient", gpa: int, prot: Prot, writes: bool) -> None:
-        self._client: VmClient | None = client  # None when released
-        self._gpa = gpa
-        self._prot = prot
-        self._writes = writes  # dirty at release
-        self._views: list[ref[U8Array]] = []
+    _client: "VmClient | None"  # None when released
+    _gpa: int
+    _prot: Prot
+    _writes: bool  # dirty at release
+    _leaf: int  # flat index of the entry, while the page is mapped
+    _address: int  # in the host
+    _windows: list[Any]  # of its views
+    _object: VmObject | None  # referenced since the page was unmapped
+    _keeper: object  # of the mapping that it was in
+    _next: "VmPage | None"
+    _before: "VmPage | None"
 
     def __repr__(self) -> str:
         state = "released" if self._client is None else "unmapped" if self._object is not None else "held"
@@ -78,6 +96,10 @@ class VmPage(Handle):
         """Host frame number."""
         self._holder()
         return self._pfn
+
+    @property
+    def _pfn(self) -> int:
+        return self._address >> PAGE_SHIFT
 
     @property
     def prot(self) -> Prot:
@@ -115,9 +137,20 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_readable()``, vmm_vm.c 1283-1289 at 59d65d31.
         """
-        if not _READS[self._prot]:
+        client = self._client
+        if client is None or not _READS[self._prot]:
             self._deny(Prot.READ)
-        return self._view(False)
+        core = client.core
+        try:
+            view = frombuffer(core.windows[0], U8, PAGE_SIZE, self._address - core.base_address)
+        except ValueError:  # outside the memory
+            core.frame_of(self._pfn)
+            raise
+        windows = self._windows
+        windows.append(view.base)  # before it is looked whether the page is still held: a release counts after that
+        if self._client is None or len(windows) > _MANY_VIEWS:
+            self._forget_dead_views()
+        return view
 
     def writable(self) -> U8Array:
         """The page's bytes, to be written; otherwise as ``readable``.
@@ -135,35 +168,51 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_writable()``, vmm_vm.c 1297-1303 at 59d65d31.
         """
-        if not _WRITES[self._prot]:
+        client = self._client
+        if client is None or not _WRITES[self._prot]:
             self._deny(Prot.WRITE)
-        return self._view(True)
+        core = client.core
+        try:
+            view = frombuffer(core.windows[1], U8, PAGE_SIZE, self._address - core.base_address)
+        except ValueError:  # outside the memory
+            core.frame_of(self._pfn)
+            raise
+        windows = self._windows
+        windows.append(view.base)  # before it is looked whether the page is still held: a release counts after that
+        if self._client is None or len(windows) > _MANY_VIEWS:
+            self._forget_dead_views()
+        return view
 
     def _deny(self, need: Prot) -> NoReturn:
         self._holder()
         raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {need.name}")
 
-    def _view(self, writable: bool) -> U8Array:
+    def _view(self, core: "Core", writable: bool) -> U8Array:
         """A view, entered before it is looked whether the page is still held: a release looks for views after that."""
-        core, views = self._holder().core, self._views
-        view = core.view(self._pfn, writable)
-        if len(views) >= _MANY_VIEWS:
+        try:
+            view = np.frombuffer(core.windows[writable], U8, PAGE_SIZE, self._address - core.base_address)
+        except ValueError:  # outside the memory
+            core.frame_of(self._pfn)
+            raise
+        views = self._views
+        views.append(view.base)
+        if len(views) > _MANY_VIEWS:
             self._forget_dead_views()
-        known = ref(view)
-        views.append(known)
         if self._client is None:
             self._holder()
         return view
 
     def _forget_dead_views(self) -> None:
         with self._holder().gate.lock:  # one thread at a time, and no release meanwhile
-            for known in tuple(self._views):
-                if known() is None:
-                    self._views.remove(known)  # in place: another thread may be appending
+            self._holder()
+            for i in reversed(range(len(self._windows))):
+                if getrefcount(self._windows[i]) <= _KNOWN_TO_PAGE - 1:
+                    del self._windows[i]  # in place: another thread may be appending
 
-    def living_views(self) -> list[U8Array]:
-        """Internal: views that are still in somebody's hands."""
-        return [view for view in (known() for known in tuple(self._views)) if view is not None]
+    def living_windows(self) -> list[Any]:
+        """Internal: windows of views that are still in somebody's hands."""
+        windows = self._windows
+        return [windows[i] for i in range(len(windows)) if getrefcount(windows[i]) > _KNOWN_TO_PAGE - 1]
 
     def mark_dirty(self) -> None:
         """Take ``defer_dirty`` back: the page will be dirty from its release on.
@@ -268,7 +317,29 @@ class VmPage(Handle):
         Source: ``vmp_release()``, vmm_vm.c 1385-1396 at 59d65d31.
         """
         client = self._client
-        return self._holder().end_page(self) if client is None else client.end_page(self)
+        if client is None:
+            client = self._holder()
+        gate = client.gate
+        try:
+            with gate.lock:  # as Holding.end does it, for one page without a call
+                if self._client is None or gate.state:
+                    client.check_end(self)
+                if self._writes and self._object is None and client.core.tracking:
+                    client._mark_page(self._leaf)
+                self._client = None
+                if self._windows:
+                    for window in self._windows:
+                        if getrefcount(window) > _KNOWN_TO_PAGE:
+                            client.watch(self)
+                            break
+                    self._windows.clear()
+                if self._next is not None or self._before is not None:
+                    self.unchain()
+                client._pages.discard(self)
+            return self._object is not None and client.bury([self]) > 0
+        except BaseException:
+            client.bury([self])
+            raise
 
     def release_chain(self) -> bool:
         """Give up this page and all that are chained behind it.

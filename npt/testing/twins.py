@@ -192,7 +192,7 @@ def _edited(name: str, text: str, edits: Sequence[tuple[str, str]]) -> str:
 def _jit(file: str, *, disabled: bool) -> ModuleType:
     """What a twin finds behind ``npt.kernels.jit``."""
 
-    def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
+    def kernel(signature: str, *, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
         def decorate(function: Callable[..., Any]) -> Any:
             @functools.wraps(function)
             def call(*arguments: Any) -> Any:
