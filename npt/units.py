@@ -39,6 +39,7 @@ __all__ = [
     "as_select",
     "as_u64",
     "bitmap_bytes",
+    "check_aligned",
     "check_bitmap_type",
     "check_inside",
     "check_overflow",
@@ -57,6 +58,7 @@ NO_PFN = 2**64 - 1
 ADDRESS_END = 2**64
 
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+_U64 = np.dtype(np.uint64)  # there is one: what "is" it is of native byte order
 _PROTS = tuple(Prot(bits) for bits in range(8))  # making one, or an operator of IntFlag, costs a microsecond
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGTP]i?B?|B)?\s*", re.IGNORECASE | re.ASCII)
 
@@ -179,6 +181,8 @@ def as_count(value: SupportsIndex, name: str = "n_pages", *, least: int = 0, end
 
 def as_integers(values: Any, name: str) -> NDArray[Any]:
     """An array of integers, whatever their values; ints that no numpy integer holds come as objects."""
+    if type(values) is np.ndarray and values.dtype is _U64:
+        return values
     try:
         array = np.asarray(values)
     except ValueError:
@@ -196,6 +200,8 @@ def as_u64(integers: NDArray[Any], name: str) -> U64Array:
     """What ``as_integers`` gave, one-dimensional and of 64-bit words; a copy only where one is needed."""
     if integers.ndim != 1:
         raise InvalidArgument(f"{name} must be one-dimensional, not of shape {integers.shape}")
+    if integers.dtype is _U64 and integers.flags.c_contiguous and integers.flags.aligned:
+        return integers
     if integers.dtype.kind == "O":
         return np.array([as_address(value, name) for value in integers], dtype=np.uint64)
     if integers.dtype.kind == "i" and integers.size and int(integers.min()) < 0:
@@ -203,14 +209,16 @@ def as_u64(integers: NDArray[Any], name: str) -> U64Array:
     return np.require(integers, dtype=np.uint64, requirements=["C", "A"])
 
 
-def as_gpas(integers: NDArray[Any], *, aligned: bool = False) -> U64Array:
-    """Byte addresses, from what ``as_integers`` gave; ``aligned`` refuses those that do not start a page."""
-    array = as_u64(integers, "gpas")
-    odd = (array & np.uint64(PAGE_MASK)) != 0
-    if aligned and odd.any():
-        first = int(array[odd.argmax()])
+def as_gpas(integers: NDArray[Any]) -> U64Array:
+    """Byte addresses, from what ``as_integers`` gave."""
+    return as_u64(integers, "gpas")
+
+
+def check_aligned(gpas: U64Array) -> None:
+    """Refuse addresses that do not start a page."""
+    if int(np.bitwise_or.reduce(gpas)) & PAGE_MASK:
+        first = int(gpas[((gpas & np.uint64(PAGE_MASK)) != 0).argmax()])
         raise InvalidArgument(f"gpas holds {first:#x}, which is not page-aligned")
-    return array
 
 
 def check_bitmap_type(bitmap: Any, name: str) -> None:

@@ -329,15 +329,16 @@ def test_as_u64__any_list_or_invalid(values: list[int]) -> None:
             words(values)
 
 
-def test_as_gpas__aligned() -> None:
+def test_check_aligned__fine() -> None:
     """Every one starts a page."""
-    assert units.as_gpas(np.array([0, 0x1000, END - 4096], np.uint64), aligned=True).tolist() == [0, 0x1000, END - 4096]
+    for gpas in ([], [0], [0, 0x1000, END - 4096]):
+        units.check_aligned(np.array(gpas, np.uint64))
 
 
-def test_as_gpas__names_the_first_that_is_not() -> None:
+def test_check_aligned__names_the_first_that_is_not() -> None:
     """The message helps."""
     with pytest.raises(InvalidArgument, match="0x1001"):
-        units.as_gpas(np.array([0, 0x1001, 0x2002], np.uint64), aligned=True)
+        units.check_aligned(np.array([0, 0x1001, 0x2002], np.uint64))
 
 
 def test_as_gpas__any_byte_where_alignment_does_not_matter() -> None:

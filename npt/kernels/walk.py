@@ -15,15 +15,18 @@ Relies on:  tables are not freed and extents not exchanged during the call (clie
 import numpy as np
 
 from npt._types import U8Array, U64Array
-from npt.kernels.atomics import atomic_add, atomic_cas, atomic_load, load_at
+from npt.kernels.atomics import atomic_add, atomic_cas, atomic_load, load_at, prefetch
 from npt.kernels.jit import inline, kernel
 from npt.kernels.summary import is_clean
 
 __all__ = [
+    "BLOCK",
     "EXTENT_COLUMNS",
     "NONE",
     "find_extent",
+    "find_many",
     "find_resident",
+    "install_many",
     "leaf_index",
     "leaf_tables",
     "look_up",
@@ -34,7 +37,8 @@ __all__ = [
 Levels = tuple[U64Array, ...]  # four, leaf level first
 
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
-_PAGE_SHIFT, _NINE, _INDEX = np.uint64(12), np.uint64(9), np.uint64(511)
+_PAGE_SHIFT, _REGION_SHIFT, _NINE, _EIGHTEEN, _INDEX = np.uint64(12), np.uint64(21), np.uint64(9), np.uint64(18), np.uint64(511)
+BLOCK = np.uint64(128)  # addresses that are walked before their entries are looked at
 _ENTRIES = np.uint64(512)
 NONE = np.uint64(2**64 - 1)
 ADDRESS = np.uint64(0x000F_FFFF_FFFF_F000)  # bits 51:12, in both formats
@@ -54,7 +58,7 @@ RESIDENT = _ZERO  # where the count of present leaves stands in a table's words
 TABLES_OF, NEED, DENY = np.uint64(4), np.uint64(8), np.uint64(16)
 CONTEXT_WORDS = 24
 _WORD_BYTES = np.uint64(8)
-_PROT, _RW = np.uint64(7), np.uint64(3)
+_PROT, _RW, _WITHIN_PAGE = np.uint64(7), np.uint64(3), np.uint64(4095)
 _WITHIN_PAGE_OR_BEYOND = np.uint64(2**64 - 2**48 + 4095)  # bits that no page's address has
 
 
@@ -67,10 +71,7 @@ def child_table(entry: np.uint64, level: np.uint64) -> np.uint64:
 @inline
 def descend(levels: Levels, level: np.uint64, table: np.uint64, index: np.uint64) -> np.uint64:
     """Table under entry ``index`` of a directory of ``level`` (3 = root), or NONE."""
-    entry = atomic_load(levels[level], table * _ENTRIES + index)
-    if entry == _ZERO:
-        return NONE
-    child = child_table(entry, level - _ONE)
+    child = child_table(atomic_load(levels[level], table * _ENTRIES + index), level - _ONE)
     if child >= np.uint64(levels[level - _ONE].size) >> _NINE:
         return NONE
     return child
@@ -79,7 +80,12 @@ def descend(levels: Levels, level: np.uint64, table: np.uint64, index: np.uint64
 @inline
 def leaf_table(levels: Levels, region: np.uint64) -> np.uint64:
     """Leaf table of a region of 512 pages, or NONE."""
-    table = descend(levels, np.uint64(3), _ZERO, (region >> np.uint64(18)) & _INDEX)
+    return lower_table(levels, descend(levels, np.uint64(3), _ZERO, (region >> _EIGHTEEN) & _INDEX), region)
+
+
+@inline
+def lower_table(levels: Levels, table: np.uint64, region: np.uint64) -> np.uint64:
+    """The same from the directory under the root, if there is one."""
     if table != NONE:
         table = descend(levels, np.uint64(2), table, (region >> _NINE) & _INDEX)
     if table != NONE:
@@ -94,6 +100,30 @@ def leaf_index(levels: Levels, page: np.uint64) -> np.uint64:
     if table == NONE:
         return NONE
     return table * _ENTRIES + (page & _INDEX)
+
+
+@inline
+def _find_leaves(
+    levels: Levels, gpas: U64Array, start: np.uint64, stop: np.uint64, size: np.uint64, leaves: U64Array, at: np.uint64
+) -> None:
+    """Flat indices of the leaf entries of a block of addresses, or NONE, from ``leaves[at]`` on.
+
+    The entries themselves are on their way when this ends: a block is walked, then looked at.
+    """
+    region, table, top, upper = NONE, NONE, NONE, NONE
+    for i in range(start, stop):
+        gpa, leaf = gpas[i], NONE
+        if gpa < size:
+            if gpa >> _REGION_SHIFT != region:
+                region = gpa >> _REGION_SHIFT
+                if region >> _EIGHTEEN != top:
+                    top = region >> _EIGHTEEN
+                    upper = descend(levels, np.uint64(3), _ZERO, top & _INDEX)
+                table = lower_table(levels, upper, region)
+            if table != NONE:
+                leaf = (table << _NINE) | ((gpa >> _PAGE_SHIFT) & _INDEX)
+                prefetch(levels[0], leaf)
+        leaves[at + (i - start)] = leaf
 
 
 @inline
@@ -118,27 +148,30 @@ def extent_entry(extents: U64Array, row: np.uint64, page: np.uint64) -> np.uint6
 
 
 @inline
-def _look_up(
-    levels: Levels, extents: U64Array, words: U64Array,
-    page: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64, install: bool,
-) -> tuple[np.uint64, int]:  # fmt: skip
-    """Leaf index of a page and 0, or NONE and why not."""
-    leaf = leaf_index(levels, page)
-    if leaf == NONE:
-        return NONE, NOMAP
-    entry = atomic_load(levels[0], leaf)
+def _known_extent(extents: U64Array, row: np.uint64, page: np.uint64) -> np.uint64:
+    """The same, quickly if it is ``row``."""
+    if row < np.uint64(extents.shape[0]) and extents[row, FIRST] <= page and page < extents[row, END]:
+        return row
+    return find_extent(extents, page)
+
+
+@inline
+def _check(
+    extents: U64Array, row: np.uint64, page: np.uint64, entry: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64
+) -> tuple[int, np.uint64]:
+    """Whether a page with this entry may be accessed, as a fault code; and the row of its extent if it is not resident."""
     if entry != _ZERO:
-        if (entry & need) != need or (entry & deny) != _ZERO:
-            return NONE, FORBIDDEN
-        return leaf, 0
-    row = find_extent(extents, page)
+        return FORBIDDEN if (entry & need) != need or (entry & deny) != _ZERO else 0, row
+    row = _known_extent(extents, row, page)
     if row == NONE:
-        return NONE, NOMAP
-    if (extents[row, PROT] & prot) != prot:
-        return NONE, FORBIDDEN
-    if install and atomic_cas(levels[0], leaf, _ZERO, extent_entry(extents, row, page)):
-        atomic_add(words, RESIDENT, _ONE)
-    return leaf, 0
+        return NOMAP, row
+    return FORBIDDEN if (extents[row, PROT] & prot) != prot else 0, row
+
+
+@inline
+def _install(levels: Levels, extents: U64Array, row: np.uint64, leaf: np.uint64, page: np.uint64) -> np.uint64:
+    """Make a page of an extent resident; 1 if nobody was quicker."""
+    return np.uint64(atomic_cas(levels[0], leaf, _ZERO, extent_entry(extents, row, page)))
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8, u8, u8)")
@@ -146,9 +179,15 @@ def look_up(
     levels: Levels, extents: U64Array, words: U64Array, page: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64
 ) -> int:
     """Make one page resident if it may be accessed; return its leaf index, or minus the fault code."""
-    leaf, code = _look_up(levels, extents, words, np.uint64(page), np.uint64(need), np.uint64(deny), np.uint64(prot), True)
+    leaf = leaf_index(levels, np.uint64(page))
+    if leaf == NONE:
+        return -NOMAP
+    entry = atomic_load(levels[0], leaf)
+    code, row = _check(extents, NONE, np.uint64(page), entry, np.uint64(need), np.uint64(deny), np.uint64(prot))
     if code != 0:
         return -code
+    if entry == _ZERO and _install(levels, extents, row, leaf, np.uint64(page)) != _ZERO:
+        atomic_add(words, RESIDENT, _ONE)
     return int(leaf)
 
 
@@ -182,45 +221,86 @@ def find_resident(context: np.uint64, gpa: np.uint64) -> tuple[int, int]:
     return int(table), int(entry & ADDRESS)
 
 
-@kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, b1, u1[::1], u8[::1], u8[::1])")
+@kernel("void(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, u1[::1], u8[::1])")
 def look_up_many(
     levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array,
-    size: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64,
-    install: bool, outcomes: U8Array, leaves: U64Array, pfns: U64Array,
-) -> int:  # fmt: skip
-    """Look up pages by address: an outcome each (0 fine), leaf index and PFN where fine; return how many were not."""
-    need, deny, prot, size = np.uint64(need), np.uint64(deny), np.uint64(prot), np.uint64(size)
-    bad = 0
+    size: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64, outcomes: U8Array, scratch: U64Array,
+) -> None:  # fmt: skip
+    """Make pages resident that may be accessed, by address; an outcome each: 0, or the fault code.
+
+    ``scratch`` has room for a block of leaves.
+    """
+    start, end, row, added = _ZERO, np.uint64(gpas.size), NONE, _ZERO
+    while start < end:
+        stop = min(start + BLOCK, end)
+        _find_leaves(levels, gpas, start, stop, np.uint64(size), scratch, _ZERO)
+        for i in range(start, stop):
+            leaf, page, code = scratch[i - start], gpas[i] >> _PAGE_SHIFT, NOMAP
+            if leaf != NONE:
+                entry = atomic_load(levels[0], leaf)
+                code, row = _check(extents, row, page, entry, np.uint64(need), np.uint64(deny), np.uint64(prot))
+                if code == 0 and entry == _ZERO:
+                    added += _install(levels, extents, row, leaf, page)
+            outcomes[i] = code
+        start = stop
+    if added != _ZERO:
+        atomic_add(words, RESIDENT, added)
+
+
+@kernel("UniTuple(i8, 3)(UniTuple(u8[::1], 4), u8[:, ::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, u8[::1], u8[::1])")
+def find_many(
+    levels: Levels, extents: U64Array, gpas: U64Array, size: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64,
+    leaves: U64Array, pfns: U64Array,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Leaf index and PFN of pages by address, nothing installed, up to the first that is unaligned or not to be accessed.
+
+    Returns its number and fault code (or how many there are, and 0), and how many of those before it are not resident.
+    """
+    start, end, row, absent = _ZERO, np.uint64(gpas.size), NONE, 0
+    while start < end:
+        stop = min(start + BLOCK, end)
+        _find_leaves(levels, gpas, start, stop, np.uint64(size), leaves, start)
+        for i in range(start, stop):
+            if leaves[i] == NONE or gpas[i] & _WITHIN_PAGE != _ZERO:
+                return int(i), NOMAP, absent
+            entry, page = atomic_load(levels[0], leaves[i]), gpas[i] >> _PAGE_SHIFT
+            code, row = _check(extents, row, page, entry, np.uint64(need), np.uint64(deny), np.uint64(prot))
+            if code != 0:
+                return int(i), code, absent
+            if entry == _ZERO:
+                absent += 1
+                entry = extent_entry(extents, row, page)
+            pfns[i] = (entry & ADDRESS) >> _PAGE_SHIFT
+        start = stop
+    return int(end), 0, absent
+
+
+@kernel("void(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8[::1])")
+def install_many(levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array, leaves: U64Array) -> None:
+    """Make pages resident that ``find_many`` has found."""
+    row, added = NONE, _ZERO
     for i in range(np.uint64(gpas.size)):
-        leaf, code = NONE, NOMAP
-        page = gpas[i] >> _PAGE_SHIFT
-        if gpas[i] < size:
-            leaf, code = _look_up(levels, extents, words, page, need, deny, prot, install)
-        outcomes[i] = code
-        leaves[i] = leaf
-        if code != 0:
-            bad += 1
-            continue
-        entry = atomic_load(levels[0], leaf)
-        if entry == _ZERO:  # a dry run over a page that is not resident yet
-            entry = extent_entry(extents, find_extent(extents, page), page)
-        pfns[i] = (entry & ADDRESS) >> _PAGE_SHIFT
-    return bad
+        if atomic_load(levels[0], leaves[i]) == _ZERO:
+            page = gpas[i] >> _PAGE_SHIFT
+            row = _known_extent(extents, row, page)
+            if row != NONE:
+                added += _install(levels, extents, row, leaves[i], page)
+    atomic_add(words, RESIDENT, added)
 
 
 @kernel("void(UniTuple(u8[::1], 4), Array(u8, 1, 'C', True), u8, u8[::1])")
 def translate(levels: Levels, gpas: U64Array, size: np.uint64, pfns: U64Array) -> None:
     """PFNs behind addresses, NONE where not resident; nothing is installed."""
-    for i in range(np.uint64(gpas.size)):
-        pfns[i] = NONE
-        if gpas[i] >= np.uint64(size):
-            continue
-        leaf = leaf_index(levels, gpas[i] >> _PAGE_SHIFT)
-        if leaf == NONE:
-            continue
-        entry = atomic_load(levels[0], leaf)
-        if entry != _ZERO:
-            pfns[i] = (entry & ADDRESS) >> _PAGE_SHIFT
+    start, end = _ZERO, np.uint64(gpas.size)
+    while start < end:
+        stop = min(start + BLOCK, end)
+        _find_leaves(levels, gpas, start, stop, np.uint64(size), pfns, start)
+        for i in range(start, stop):
+            entry = _ZERO
+            if pfns[i] != NONE:
+                entry = atomic_load(levels[0], pfns[i])
+            pfns[i] = ((entry & ADDRESS) >> _PAGE_SHIFT) | (_ZERO - np.uint64(entry == _ZERO))
+        start = stop
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u1[::1], u8, u8, u8[::1], u8[::1])")
@@ -233,9 +313,9 @@ def leaf_tables(levels: Levels, touched: U8Array, first: np.uint64, end: np.uint
     found = _ZERO
     region, end = np.uint64(first), np.uint64(end)
     while region < end:
-        table = descend(levels, np.uint64(3), _ZERO, (region >> np.uint64(18)) & _INDEX)
+        table = descend(levels, np.uint64(3), _ZERO, (region >> _EIGHTEEN) & _INDEX)
         if table == NONE:
-            region = ((region >> np.uint64(18)) + _ONE) << np.uint64(18)
+            region = ((region >> _EIGHTEEN) + _ONE) << _EIGHTEEN
             continue
         table = descend(levels, np.uint64(2), table, (region >> _NINE) & _INDEX)
         if table == NONE:

@@ -25,6 +25,7 @@ from npt.units import (
     as_int,
     as_integers,
     as_prot,
+    check_aligned,
     check_overflow,
     page_down,
 )  # fmt: skip
@@ -103,27 +104,21 @@ class VmClient(Holding):
         )
         return leaf
 
-    def _find_many(self, gpas: U64Array, prot: int, *, install: bool) -> tuple[U8Array, U64Array, U64Array]:
-        """Outcomes, leaf indices and PFNs; the gate's lock is held."""
+    def _find_many(self, gpas: U64Array, prot: int, *, bytes_needed: bool) -> tuple[U64Array, U64Array]:
+        """Leaf indices and PFNs of pages, all made resident or, if one cannot be had, none; the gate's lock is held."""
         core = self.core
-        table, format = core.table, core.format
-        outcomes, leaves = np.empty(gpas.size, np.uint8), np.empty(gpas.size, np.uint64)
-        pfns = np.empty(gpas.size, np.uint64)
-        kernels.walk.look_up_many(
-            table.levels, core.mappings.extents, table.words, gpas, core.size,
-            format.need[prot], format.deny[prot], prot, install, outcomes, leaves, pfns,
-        )  # fmt: skip
-        return outcomes, leaves, pfns
-
-    def _find_all(self, gpas: U64Array, prot: int, *, bytes_needed: bool) -> tuple[U64Array, U64Array]:
-        """Leaf indices and PFNs of pages, all made resident or, at the first that cannot be had, none."""
-        outcomes, leaves, pfns = self._find_many(gpas, prot, install=False)
-        if outcomes.any():
-            bad = int(outcomes.argmax())
-            raise _fault(int(gpas[bad]), prot, int(outcomes[bad]))
+        table, format, extents = core.table, core.format, core.mappings.extents
+        leaves, pfns = np.empty(gpas.size, np.uint64), np.empty(gpas.size, np.uint64)
+        n, code, n_absent = kernels.walk.find_many(
+            table.levels, extents, gpas, core.size, format.need[prot], format.deny[prot], prot, leaves, pfns
+        )
+        if code:
+            check_aligned(gpas)
+            raise _fault(int(gpas[n]), prot, code)
         if bytes_needed:
-            self.core.frames_of(pfns)
-        self._find_many(gpas, prot, install=True)
+            core.frames_of(pfns)
+        if n_absent:
+            kernels.walk.install_many(table.levels, extents, table.words, gpas, leaves)
         return leaves, pfns
 
     def hold(self, gpa: SupportsIndex, prot: SupportsIndex, *, defer_dirty: bool = False) -> VmPage:
@@ -217,9 +212,10 @@ class VmClient(Holding):
         defer = as_flag(defer_dirty, "defer_dirty")
         integers = as_integers(gpas, "gpas")
         self.gate.check_usable()
-        pages, prot = as_gpas(integers, aligned=True), as_prot(prot, any_of=_RW)
-        pages = pages.copy()  # the caller's array stays the caller's
+        pages, prot = as_gpas(integers).copy(), as_prot(prot, any_of=_RW)  # the caller's array stays the caller's
         bits = int(prot)
+        if self.gate.state:
+            check_aligned(pages)  # now, because it will not come to a look-up, or late
         batch = VmPages(self, pages, prot, not defer and bool(bits & _WRITE))
         try:
             self.gate.look(self._take_all, batch, bits)
@@ -229,7 +225,7 @@ class VmClient(Holding):
             raise
 
     def _take_all(self, batch: VmPages, prot: int) -> None:
-        batch.settle(*self._find_all(batch.gpas, prot, bytes_needed=False))
+        batch.settle(*self._find_many(batch.gpas, prot, bytes_needed=False))
         self._batches.add(batch)
 
     def fault(self, gpa: SupportsIndex, prot: SupportsIndex) -> None:
@@ -296,7 +292,13 @@ class VmClient(Holding):
         return outcomes
 
     def _serve_many(self, pages: U64Array, prot: int) -> U8Array:
-        outcomes, _, _ = self._find_many(pages, prot, install=True)
+        core = self.core
+        table, format = core.table, core.format
+        outcomes, scratch = np.empty(pages.size, np.uint8), np.empty(kernels.walk.BLOCK, np.uint64)
+        kernels.walk.look_up_many(
+            table.levels, core.mappings.extents, table.words, pages, core.size,
+            format.need[prot], format.deny[prot], prot, outcomes, scratch,
+        )  # fmt: skip
         self.gate.faults += pages.size
         return outcomes
 
@@ -377,7 +379,7 @@ class VmClient(Holding):
         first = page_down(gpa)
         n_pages = -(-(gpa + n - first) // PAGE_SIZE) if n else 0
         pages = np.uint64(first) + np.arange(n_pages, dtype=np.uint64) * np.uint64(PAGE_SIZE)
-        leaves, pfns = self._find_all(pages, prot, bytes_needed=True)
+        leaves, pfns = self._find_many(pages, prot, bytes_needed=True)
         return self.core.frames_of(pfns), leaves
 
     def release_all(self) -> int:

@@ -98,7 +98,7 @@ class Holding(Handle):
         for window in page.living_windows():
             assert self.core.reservoir is not None  # it has the memory
             self.core.reservoir.watch(self.core.frame_of(page._pfn), window)
-        page._windows.clear()
+        page.forget_windows()
 
     def bury(self, pages: list[VmPage]) -> int:
         """Internal: what is left to do for released pages: drop objects, and whatever an interrupt kept from being done."""

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["VmPage", "VmPages"]
 
+_NO_PAGES = np.empty(0, np.uint64)
 _NO_LEAF = np.uint64(2**64 - 1)
 _MANY_VIEWS = 16
+_NO_WINDOWS: Any = ()
 _KNOWN_TO_PAGE = 3  # references to a window: of the page's list, of the loop, and the argument of getrefcount
 _READS = (False, True, False, True, False, True, False, True)  # by protection
 _WRITES = (False, False, True, True, False, False, True, True)
@@ -137,7 +139,8 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_readable()``, vmm_vm.c 1283-1289 at 59d65d31.
         """
-        client = self._client
+        windows = self._windows
+        client = self._client  # in this order: a release takes them away in the other
         if client is None or not _READS[self._prot]:
             self._deny(Prot.READ)
         core = client.core
@@ -146,7 +149,6 @@ class VmPage(Handle):
         except ValueError:  # outside the memory
             core.frame_of(self._pfn)
             raise
-        windows = self._windows
         windows.append(view.base)  # before it is looked whether the page is still held: a release counts after that
         if self._client is None or len(windows) > _MANY_VIEWS:
             self._forget_dead_views()
@@ -168,7 +170,8 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_writable()``, vmm_vm.c 1297-1303 at 59d65d31.
         """
-        client = self._client
+        windows = self._windows
+        client = self._client  # in this order: a release takes them away in the other
         if client is None or not _WRITES[self._prot]:
             self._deny(Prot.WRITE)
         core = client.core
@@ -177,7 +180,6 @@ class VmPage(Handle):
         except ValueError:  # outside the memory
             core.frame_of(self._pfn)
             raise
-        windows = self._windows
         windows.append(view.base)  # before it is looked whether the page is still held: a release counts after that
         if self._client is None or len(windows) > _MANY_VIEWS:
             self._forget_dead_views()
@@ -208,6 +210,10 @@ class VmPage(Handle):
             for i in reversed(range(len(self._windows))):
                 if getrefcount(self._windows[i]) <= _KNOWN_TO_PAGE - 1:
                     del self._windows[i]  # in place: another thread may be appending
+
+    def forget_windows(self) -> None:
+        """Internal: it has been seen to them."""
+        self._windows = _NO_WINDOWS
 
     def living_windows(self) -> list[Any]:
         """Internal: windows of views that are still in somebody's hands."""
@@ -332,7 +338,7 @@ class VmPage(Handle):
                         if getrefcount(window) > _KNOWN_TO_PAGE:
                             client.watch(self)
                             break
-                    self._windows.clear()
+                    self._windows = _NO_WINDOWS
                 if self._next is not None or self._before is not None:
                     self.unchain()
                 client._pages.discard(self)
@@ -381,10 +387,9 @@ class VmPages(Handle):
     def __init__(self, client: "VmClient", gpas: U64Array, prot: Prot, writes: bool) -> None:
         self._client: VmClient | None = client
         self._gpas = gpas
-        self._gpas.flags.writeable = False
-        self.leaves = self._pfns = gpas[:0]
+        self.leaves = self._pfns = _NO_PAGES
         self._prot = prot
-        self._writes = np.full(gpas.size, writes)
+        self._writes: Any = writes  # dirty at release: all, none, or which
         self._forgotten: dict[object, tuple[VmObject, Any]] = {}  # by mapping that was unmapped: object, which pages
 
     def __repr__(self) -> str:
@@ -412,7 +417,6 @@ class VmPages(Handle):
 
     def settle(self, leaves: U64Array, pfns: U64Array) -> None:
         """Internal: the look-up has found them."""
-        pfns.flags.writeable = False
         self.leaves, self._pfns = leaves, pfns
 
     def _unmapped(self) -> Any:
@@ -434,12 +438,14 @@ class VmPages(Handle):
     def gpas(self) -> U64Array:
         """Byte addresses, as given; ``uint64``, shape ``(n,)``, read-only."""
         self._holder()
+        self._gpas.flags.writeable = False  # now: in most batches nobody asks
         return self._gpas
 
     @property
     def pfns(self) -> U64Array:
         """Host frame numbers; ``uint64``, shape ``(n,)``, read-only."""
         self._holder()
+        self._pfns.flags.writeable = False
         return self._pfns
 
     def gather(self) -> U8Array:
@@ -520,16 +526,21 @@ class VmPages(Handle):
         """
         if select is not None:
             check_bitmap_type(select, "select")
-        self._holder()
-        chosen: Any = slice(None)
+        client = self._holder()
+        chosen: Any = True
         if select is not None:
             chosen = np.unpackbits(as_select(select, self._gpas.size), count=self._gpas.size, bitorder="little").view(bool)
         self._check(Prot.WRITE)
-        self._writes[chosen] = True
+        with client.gate.lock:  # one thread at a time
+            self._writes = self._writes | chosen
 
     def written_leaves(self) -> U64Array:
         """Internal: entries to be marked dirty at release."""
-        return np.where(self._writes & ~self._unmapped(), self.leaves, _NO_LEAF) if self._prot & Prot.WRITE else self.leaves[:0]
+        if self._writes is False:
+            return self.leaves[:0]
+        if self._writes is True and not self._forgotten:  # nearly always
+            return self.leaves
+        return np.where(self._writes & ~self._unmapped(), self.leaves, _NO_LEAF)
 
     def forget(self, gpa: int, length: int, keeper: object, obj: VmObject) -> None:
         """Internal: a range is being unmapped; keep its pages by references to the object."""
@@ -546,6 +557,8 @@ class VmPages(Handle):
 
     def drop_objects(self) -> int:
         """Internal: drop the references; return how many pages were unmapped."""
+        if not self._forgotten:
+            return 0
         for keeper, (obj, _) in self._forgotten.items():
             obj.drop((self, keeper))
         return int(np.count_nonzero(self._unmapped()))

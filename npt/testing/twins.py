@@ -34,8 +34,8 @@ __all__ = ["DEFAULT", "Twins"]
 Edits = Mapping[str, Sequence[tuple[str, str]]]
 
 DEFAULT = (
-    "words.*", "guest.access", "tlb.access", "walk.find_resident", "walk.look_up", "walk.look_up_many",
-    "dirty.harvest", "dirty.harvest_still", "dirty.mark", "dirty.mark_leaf", "dirty.mark_leaves",
+    "words.*", "guest.access", "tlb.access", "walk.find_many", "walk.find_resident", "walk.install_many", "walk.look_up",
+    "walk.look_up_many", "dirty.harvest", "dirty.harvest_still", "dirty.mark", "dirty.mark_leaf", "dirty.mark_leaves",
     "tables.clear", "tables.unlink", "tables.release_tables", "tables.relink", "leaves.populate", "leaves.populate_selected",
 )  # fmt: skip
 """The kernels that touch what threads share; those that do not exist are passed over."""

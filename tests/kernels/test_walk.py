@@ -15,6 +15,7 @@ from tests.kernels.world import ADDRESS, NONE, TOP, World, entry_in, extents_of,
 FORMATS = [EPT, NPT]
 in_both_formats = pytest.mark.parametrize("format", FORMATS, ids=[f.name for f in FORMATS])
 GIB, TIB_HALF = 1 << 18, 1 << 27  # in pages
+SIZE = 0x20C << 12  # of the space that look-ups are in
 BORDERS = [0, 1, 511, 512, 513, GIB - 1, GIB, GIB + 1, TIB_HALF - 1, TIB_HALF, TIB_HALF + 1, 2**35 - 1]
 
 
@@ -135,44 +136,105 @@ def test_look_up__no_extent_behind_a_leaf_table() -> None:
     assert int(walk.look_up(w.levels, extents_of(), w.words, 0x1F1, 1, 0, 1)) == -1
 
 
+def _some_gpas() -> U64Array:
+    """Pages of the range, some twice; past its end, past any space, up to the last address."""
+    pages = [*range(0x1E0, 0x220), 0x1F1, 0x1F1]
+    gpas = [page << 12 | page % 7 for page in pages]
+    return u64(*gpas, 2**48 | 0x1F1 << 12, 2**63 | 0x1F1 << 12, 2**64 - 1, SIZE, SIZE - 1)
+
+
 @in_both_formats
-@pytest.mark.parametrize("install", [True, False])
 @pytest.mark.parametrize("prot", [Prot.READ, Prot.WRITE, Prot.EXEC, Prot.RWX])
-def test_look_up_many__as_one_by_one(format: PteFormat, install: bool, prot: Prot) -> None:
-    """Outcome, leaf and PFN of each; a dry run says the same and installs nothing."""
+def test_look_up_many__as_one_by_one(format: PteFormat, prot: Prot) -> None:
+    """Outcome and entry of each, and the resident count; over several blocks."""
     w, extents = _mapped(format)
     twin, _ = _mapped(format)
-    size = 0x20C << 12
-    pages = [*range(0x1E0, 0x220), 0x1F1, 0x1F1]
-    gpas = u64(*(page << 12 | page % 7 for page in pages), 2**48 | 0x1F1 << 12, 2**64 - 1, size, size - 1)
-    outcomes, leaves, pfns = np.full(gpas.size, 9, np.uint8), np.empty(gpas.size, np.uint64), np.zeros(gpas.size, np.uint64)
+    gpas = np.tile(_some_gpas(), 5)
+    outcomes, scratch = np.full(gpas.size, 9, np.uint8), np.empty(int(walk.BLOCK), np.uint64)
     before = w.levels[0].tolist()
-    bad = walk.look_up_many(
-        w.levels, extents, w.words, gpas, size, format.need[prot], format.deny[prot], int(prot),
-        install, outcomes, leaves, pfns,
-    )  # fmt: skip
+    need, deny = format.need[prot], format.deny[prot]
+    walk.look_up_many(w.levels, extents, w.words, gpas, SIZE, need, deny, int(prot), outcomes, scratch)
     expected = []
     for gpa in gpas.tolist():
-        code, entry = _look_up(twin, extents, format, gpa >> 12, prot) if gpa < size else (1, 0)
-        leaf = twin.leaf(gpa >> 12) if not code else NONE
-        expected.append((code, leaf, (entry & ADDRESS) >> 12 if not code else 0))
-        if install and not code:
+        code, entry = _look_up(twin, extents, format, gpa >> 12, prot) if gpa < SIZE else (1, 0)
+        expected.append(code)
+        if not code:
             twin.put(gpa >> 12, entry)
-    assert list(zip(outcomes.tolist(), leaves.tolist(), pfns.tolist(), strict=True)) == expected
-    assert int(bad) == sum(1 for code, _, _ in expected if code)
-    assert w.levels[0].tolist() == (twin.levels[0].tolist() if install else before)
+    assert outcomes.tolist() == expected
+    assert w.levels[0].tolist() == twin.levels[0].tolist()
     assert int(w.words[0]) == sum(1 for a, b in zip(w.levels[0].tolist(), before, strict=True) if a != b)
 
 
+def _find_many(w: World, extents: U64Array, gpas: U64Array, format: PteFormat, prot: Prot) -> tuple[list[int], list[int], list[int]]:
+    """What it says, and the leaves and PFNs up to there."""
+    leaves, pfns = np.zeros(gpas.size, np.uint64), np.zeros(gpas.size, np.uint64)
+    need, deny = format.need[prot], format.deny[prot]
+    said = walk.find_many(w.levels, extents, gpas, SIZE, need, deny, int(prot), leaves, pfns)
+    n = int(said[0])
+    return [int(number) for number in said], leaves[:n].tolist(), pfns[:n].tolist()
+
+
+@in_both_formats
+@pytest.mark.parametrize("prot", [Prot.READ, Prot.WRITE, Prot.RWX])
+def test_find_many__up_to_the_first_that_cannot_be_had(format: PteFormat, prot: Prot) -> None:
+    """From wherever one starts: number and code of the first that cannot be had; leaves and PFNs before; nothing installed."""
+    w, extents = _mapped(format)
+    gpas = _some_gpas() & ~np.uint64(0xFFF)
+    before = w.levels[0].tolist()
+    for start in range(gpas.size):
+        expected: list[tuple[int, int]] = []
+        code, n_absent = 0, 0
+        for gpa in gpas[start:].tolist():
+            code, entry = _look_up(w, extents, format, gpa >> 12, prot) if gpa < SIZE else (1, 0)
+            if code:
+                break
+            n_absent += not w.get(gpa >> 12)
+            expected.append((w.leaf(gpa >> 12), (entry & ADDRESS) >> 12))
+        said, leaves, pfns = _find_many(w, extents, gpas[start:].copy(), format, prot)
+        assert said == [len(expected), code, n_absent]
+        assert list(zip(leaves, pfns, strict=True)) == expected
+    assert (w.levels[0].tolist(), int(w.words[0])) == (before, 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 127, 128, 129, 300])
 @pytest.mark.parametrize("writable", [True, False])
-def test_look_up_many__nothing_to_look_up(writable: bool) -> None:
-    """An empty list, from read-only memory, too, is no failure."""
+def test_find_many__then_install_many(n: int, writable: bool) -> None:
+    """What is mapped for all of it is found and made resident, at once or in several blocks, each page counted once."""
     w, extents = _mapped(EPT)
-    gpas, none = np.empty(0, np.uint64), np.empty(0, np.uint64)
+    gpas = u64(*(0x1F0 + k * 7 % 0x1C << 12 for k in range(n)))
     gpas.flags.writeable = writable
-    assert int(walk.look_up_many(
-        w.levels, extents, w.words, gpas, 2**47, 1, 0, 1, True, np.empty(0, np.uint8), none, none
-    )) == 0  # fmt: skip
+    said, leaves, pfns = _find_many(w, extents, gpas, EPT, Prot.READ)
+    absent = [gpa >> 12 for gpa in gpas.tolist() if not w.get(gpa >> 12)]
+    assert said == [n, 0, len(absent)]
+    walk.install_many(w.levels, extents, w.words, gpas, u64(*leaves))
+    assert int(w.words[0]) == len(set(absent))
+    assert [(w.get(gpa >> 12) & ADDRESS) >> 12 for gpa in gpas.tolist()] == pfns
+
+
+@pytest.mark.parametrize("at", [0, 1, 126, 127, 128, 129, 255])
+@pytest.mark.parametrize(("gpa", "code"), [(0x1F0_001, 1), (SIZE, 1), (2**63, 1), (2**64 - 0x1000, 1), (0x1E0_000, 1)])
+def test_find_many__bad_one_at_a_blocks_edge(at: int, gpa: int, code: int) -> None:
+    """Unaligned, past the end, in a hole: told by its number, wherever it stands."""
+    w, extents = _mapped(EPT)
+    gpas = np.full(256, 0x1F0 << 12, np.uint64)
+    gpas[at] = gpa
+    assert _find_many(w, extents, gpas, EPT, Prot.READ)[0][:2] == [at, code]
+
+
+@in_both_formats
+@pytest.mark.parametrize("prot", [Prot(p) for p in range(8)])
+def test_find_resident__leaf_and_address_or_nothing(format: PteFormat, prot: Prot) -> None:
+    """Of a resident page that may be held; -1 for all else: another's, unaligned, beyond, or no hold."""
+    w, _ = _mapped(format)
+    n_tables = [level.size // 512 for level in w.levels]
+    words = u64(*(level.ctypes.data for level in w.levels), *n_tables, *format.need, *format.deny)
+    for page in range(0x1E0, 0x220):
+        entry = w.get(page) if w.covers(page) else 0
+        good = entry and entry & format.need[prot] == format.need[prot] and not entry & format.deny[prot] and prot & 3
+        expected = (w.leaf(page), entry & ADDRESS) if good else (-1, 0)
+        assert walk.find_resident(words.ctypes.data + int(prot), page << 12) == expected
+        for odd in (page << 12 | 1, page << 12 | 0x800, page << 12 | 2**48, page << 12 | 2**63):
+            assert walk.find_resident(words.ctypes.data + int(prot), odd) == (-1, 0)
 
 
 @in_both_formats
@@ -182,13 +244,28 @@ def test_translate__pfn_or_none(format: PteFormat) -> None:
     w.put(0x1F2, 0xFFFF_FFFF_FFFF_F025)
     w.put(0x20C, 0x5000_0025)  # the first page past the end
     before = w.levels[0].tolist()
-    size = 0x20C << 12
-    gpas = [page << 12 | page * 91 % 4096 for page in range(0x1E0, 0x220)] + [size, 2**47, 2**48 | 0x1F2 << 12, 2**64 - 1]
+    gpas = [page << 12 | page * 91 % 4096 for page in range(0x1E0, 0x220)] + [SIZE, 2**47, 2**48 | 0x1F2 << 12, 2**64 - 1]
     pfns = np.zeros(len(gpas), np.uint64)
-    walk.translate(w.levels, u64(*gpas), size, pfns)
-    expected = [w.get(g >> 12) if g < size else 0 for g in gpas]
+    walk.translate(w.levels, u64(*gpas), SIZE, pfns)
+    expected = [w.get(g >> 12) if g < SIZE else 0 for g in gpas]
     assert pfns.tolist() == [(entry & ADDRESS) >> 12 if entry else NONE for entry in expected]
     assert w.levels[0].tolist() == before
+
+
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 127, 128, 129, 257])
+def test_translate__blocks(n: int) -> None:
+    """However many, each PFN is its own address's: holes, regions apart, past the end and past 2**63 stand anywhere."""
+    w = World((16, 16, 8, 1))
+    pages = [0x1F1, 511, 512, GIB + 3, TIB_HALF + GIB, TIB_HALF - 1]
+    for page in pages:
+        w.put(page, (0x10_0000 + page) << 12 | 7)
+    some = [page << 12 | 0xABC for page in pages]
+    odd = [0x400 << 12, 0x1F2 << 12, 2**47, 2**47 - 1, 2**48 | some[0], 2**63, 2**63 | some[1], 2**64 - 1]
+    numbers = random.Random(n)
+    gpas = [numbers.choice(some if numbers.random() < 0.7 else odd) for _ in range(n)]
+    pfns = np.zeros(n, np.uint64)
+    walk.translate(w.levels, u64(*gpas), 2**47, pfns)
+    assert pfns.tolist() == [0x10_0000 + (gpa >> 12) if gpa in some else NONE for gpa in gpas]
 
 
 # -- lists of leaf tables ------------------------------------------------------------------------------------------------
