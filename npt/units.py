@@ -43,6 +43,7 @@ __all__ = [
     "check_bitmap_type",
     "check_inside",
     "check_overflow",
+    "check_writable",
     "format_size",
     "level_shift",
     "page_down",
@@ -247,13 +248,18 @@ def as_select(select: Any, n_pages: int) -> U8Array:
 def as_into(into: Any, n_pages: int, *engine: np.ndarray[Any, Any] | None) -> U8Array:
     """A bitmap that is written: contiguous, writable, and no part of the engine's own memory."""
     bitmap = as_bitmap(into, n_pages, "into")
-    if not bitmap.flags.c_contiguous:
-        raise InvalidArgument("into must be contiguous, not strided")
-    if not bitmap.flags.writeable:
-        raise InvalidArgument("into must be writable")
-    if any(own is not None and np.may_share_memory(bitmap, own) for own in engine):
-        raise InvalidArgument("into must not be memory of the tables or of the reservoir")
+    check_writable(bitmap, "into", *engine)
     return bitmap
+
+
+def check_writable(array: U8Array, name: str, *engine: np.ndarray[Any, Any] | None) -> None:
+    """Refuse an array that cannot be written in one go, or is some of the engine's own memory."""
+    if not array.flags.c_contiguous:
+        raise InvalidArgument(f"{name} must be contiguous, not strided")
+    if not array.flags.writeable:
+        raise InvalidArgument(f"{name} must be writable")
+    if any(own is not None and np.may_share_memory(array, own) for own in engine):
+        raise InvalidArgument(f"{name} must not be memory of the tables or of the reservoir")
 
 
 # -- sizes for people ----------------------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ Relies on:  the frames are inside the memory (they come from entries of RAM, or 
 import numpy as np
 
 from npt._types import U8Array, U64Array
-from npt.kernels.atomics import copy_bytes, zero_bytes
+from npt.kernels.atomics import copy_bytes, prefetch, zero_bytes
 from npt.kernels.jit import kernel
 
-__all__ = ["copy_in", "copy_out", "gather", "scatter", "zero_spans"]
+__all__ = ["copy_in", "gather", "scatter", "zero_spans"]
 
-_ZERO, _PAGE = np.uint64(0), np.uint64(4096)
+_ZERO, _ONE, _THREE, _NINE, _PAGE = np.uint64(0), np.uint64(1), np.uint64(3), np.uint64(9), np.uint64(4096)
+_LINES = np.uint64(64)  # cache lines of a page, each of 2**3 words
 
 
 @kernel("void(u1[::1], u8[:, ::1], u8, u8)")
@@ -34,22 +35,18 @@ def gather(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
         copy_bytes(pages, i * _PAGE, memory, frames[i] * _PAGE, _PAGE)
 
 
-@kernel("void(u1[::1], u8[::1], Array(u1, 1, 'C', True))")
-def scatter(memory: U8Array, frames: U64Array, pages: U8Array) -> None:
-    """Copy pages that lie side by side into frames."""
-    for i in range(np.uint64(frames.size)):
+@kernel("void(u1[::1], u8[::1], u8[::1], Array(u1, 1, 'C', True))")
+def scatter(memory: U8Array, words: U64Array, frames: U64Array, pages: U8Array) -> None:
+    """Copy pages that lie side by side into frames; ``words`` is the memory, too.
+
+    A store to memory that is not near waits for it, so the next frame is fetched meanwhile.
+    """
+    n = np.uint64(frames.size)
+    for i in range(n):
+        if i + _ONE < n:
+            for k in range(_LINES):
+                prefetch(words, (frames[i + _ONE] << _NINE) + (k << _THREE))
         copy_bytes(memory, frames[i] * _PAGE, pages, i * _PAGE, _PAGE)
-
-
-@kernel("void(u1[::1], u8[::1], u8, u1[::1])")
-def copy_out(memory: U8Array, frames: U64Array, skip: np.uint64, text: U8Array) -> None:
-    """Copy bytes out of frames that follow each other in the guest, from byte ``skip`` of the first."""
-    done, size, skip = _ZERO, np.uint64(text.size), np.uint64(skip)
-    for i in range(np.uint64(frames.size)):
-        n_bytes = min(_PAGE - skip, size - done)
-        copy_bytes(text, done, memory, frames[i] * _PAGE + skip, n_bytes)
-        done += n_bytes
-        skip = _ZERO
 
 
 @kernel("void(u1[::1], u8[::1], u8, Array(u1, 1, 'C', True))")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -149,9 +150,8 @@ class VmClient(Holding):
         Source: ``vmc_hold_ext()``, vmm_vm.c 1118-1156 at 59d65d31.
         """
         if type(gpa) is not int or type(prot) is not Prot or defer_dirty is not False:
-            as_int(prot, "prot")
-            gpa, defer_dirty = as_int(gpa, "gpa"), as_flag(defer_dirty, "defer_dirty")
-            gpa, prot = self._check(gpa, prot)
+            gpa, bits, defer_dirty = as_int(gpa, "gpa"), as_int(prot, "prot"), as_flag(defer_dirty, "defer_dirty")
+            gpa, prot = self._check(gpa, bits)
         gate, find = self.gate, self._find_resident
         page = VmPage()
         page._client = self
@@ -321,18 +321,47 @@ class VmClient(Holding):
         NotSupported
             A page is MMIO, or the reservoir is unbacked.
         """
-        as_int(gpa, "gpa"), as_int(n, "n")
+        gpa, n = as_int(gpa, "gpa"), as_int(n, "n")
+        if 0 < n <= PAGE_SIZE - (gpa & PAGE_MASK):
+            text = self._exchange(gpa, n, None)
+            if text is not None:
+                return text
         self.gate.check_usable()
-        gpa, n = _as_bytes_range(gpa, n)
-        text: bytes = self.gate.look(self._read, gpa, n)
-        return text
+        _check_bytes_range(gpa, n)
+        whole: bytes = self.gate.look(self._read, gpa, n)
+        return whole
+
+    def _exchange(self, gpa: int, n: int, source: Any) -> bytes | None:
+        """Read bytes of one page, or write them if there are some: at once, or not at all and return None."""
+        gate, core, find = self.gate, self.core, self._find_resident
+        try:
+            with gate.lock:
+                if gate.state:
+                    return None
+                leaf, address = find(self._contexts[_READ if source is None else _WRITE], gpa & ~PAGE_MASK)
+                start = address + (gpa & PAGE_MASK) - core.base_address
+                if leaf < 0 or not 0 <= start < core.memory.size:
+                    return None
+                if source is None:
+                    return core.windows[0][start : start + n].tobytes()
+                try:
+                    core.windows[1][start : start + n] = source
+                    self._mark_written(leaf)
+                except BaseException:
+                    self._mark_written(leaf)
+                    raise
+                return b""
+        except OverflowError:  # a number that no kernel takes
+            return None
+
+    def _mark_written(self, leaf: int) -> None:
+        if self.core.tracking:
+            self._mark_page(leaf)
 
     def _read(self, gpa: int, n: int) -> bytes:
         self._check_mapped(gpa, n)
         frames, _ = self._frames(gpa, n, _READ)
-        text = np.empty(n, np.uint8)
-        kernels.frames.copy_out(self.core.memory, frames, gpa & PAGE_MASK, text)
-        return text.tobytes()
+        return b"".join(_pieces(self.core.windows[0], frames, gpa & PAGE_MASK, n))
 
     def write(self, gpa: SupportsIndex, data: Any) -> None:
         """Copy bytes into the guest, across pages; all pages are found before the first byte is written.
@@ -351,10 +380,14 @@ class VmClient(Holding):
         NotSupported
             A page is MMIO, or the reservoir is unbacked.
         """
-        as_int(gpa, "gpa")
-        source = as_bytes(data)
+        gpa = as_int(gpa, "gpa")
+        small = data if type(data) is bytes else as_bytes(data)
+        n = len(small)
+        if 0 < n <= PAGE_SIZE - (gpa & PAGE_MASK) and self._exchange(gpa, n, small) is not None:
+            return
         self.gate.check_usable()
-        gpa, _ = _as_bytes_range(gpa, source.size)
+        _check_bytes_range(gpa, n)
+        source = as_bytes(small)
         if np.may_share_memory(source, self.core.memory):
             source = source.copy()
         self.gate.look(self._write, gpa, source)
@@ -517,10 +550,20 @@ def _fault(gpa: int, prot: int, code: int) -> Fault:
     return Fault(f"{Prot(prot).name} of the page at {gpa:#x}: {why}", FaultCode(code))
 
 
-def _as_bytes_range(gpa: SupportsIndex, n: SupportsIndex) -> tuple[int, int]:
-    gpa, n = as_address(gpa), as_address(n, "n")
-    check_overflow(gpa, n)
-    return gpa, n
+def _pieces(window: memoryview, frames: U64Array, skip: int, n: int) -> list[memoryview]:
+    """``n`` bytes of frames that follow each other in the guest, from byte ``skip`` on; a piece for what lies side by side."""
+    pieces: list[memoryview] = []
+    breaks = (np.flatnonzero(np.diff(frames) != 1) + 1).tolist() if n else []
+    for first, end in pairwise([0, *breaks, frames.size] if n else []):
+        start = (int(frames[first]) << PAGE_SHIFT) + skip
+        size = min(((end - first) << PAGE_SHIFT) - skip, n)
+        pieces.append(window[start : start + size])
+        skip, n = 0, n - size
+    return pieces
+
+
+def _check_bytes_range(gpa: int, n: int) -> None:
+    check_overflow(as_address(gpa), as_address(n, "n"))
 
 
 def as_bytes(data: Any) -> U8Array:

@@ -23,11 +23,10 @@ from npt._types import Handle, Prot, U8Array, U64Array
 from npt.errors import AccessDenied, Busy, InvalidArgument, StaleHandle
 from npt.memory.backing import U8
 from npt.memory.objects import VmObject
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_select, check_bitmap_type
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_select, check_bitmap_type, check_writable
 
 if TYPE_CHECKING:
     from npt.space.client import VmClient
-    from npt.space.core import Core
 
 __all__ = ["VmPage", "VmPages"]
 
@@ -188,21 +187,6 @@ class VmPage(Handle):
     def _deny(self, need: Prot) -> NoReturn:
         self._holder()
         raise AccessDenied(f"the page at {self._gpa:#x} is held for {self._prot.name}, not for {need.name}")
-
-    def _view(self, core: "Core", writable: bool) -> U8Array:
-        """A view, entered before it is looked whether the page is still held: a release looks for views after that."""
-        try:
-            view = np.frombuffer(core.windows[writable], U8, PAGE_SIZE, self._address - core.base_address)
-        except ValueError:  # outside the memory
-            core.frame_of(self._pfn)
-            raise
-        views = self._views
-        views.append(view.base)
-        if len(views) > _MANY_VIEWS:
-            self._forget_dead_views()
-        if self._client is None:
-            self._holder()
-        return view
 
     def _forget_dead_views(self) -> None:
         with self._holder().gate.lock:  # one thread at a time, and no release meanwhile
@@ -448,31 +432,48 @@ class VmPages(Handle):
         self._pfns.flags.writeable = False
         return self._pfns
 
-    def gather(self) -> U8Array:
+    def gather(self, *, out: U8Array | None = None) -> U8Array:
         """Copy the pages out.
+
+        Parameters
+        ----------
+        out
+            Where to: ``uint8``, shape ``(n, 4096)``, C-contiguous, writable, and no memory of the guest's own. A new array
+            costs more than the copy does, so keep one for what is done again and again.
 
         Returns
         -------
         numpy.ndarray
-            ``uint8``, shape ``(n, 4096)``.
+            ``uint8``, shape ``(n, 4096)``; ``out``, if it was given.
 
         Raises
         ------
         StaleHandle
             The pages were released.
+        InvalidArgument
+            ``out`` does not fit.
         AccessDenied
             They were not held for reading.
         NotSupported
             One is MMIO, or the reservoir is unbacked.
         """
+        if out is not None:
+            check_bitmap_type(out, "out")
         client, core = self._holder(), self._holder().core
+        if out is not None:
+            self._check_shape(out, "out")
+            check_writable(out, "out", core.memory, *core.table.levels)
         self._check(Prot.READ)
         frames = core.frames_of(self._pfns)
-        pages = np.empty((frames.size, PAGE_SIZE), np.uint8)
+        pages = np.empty((frames.size, PAGE_SIZE), np.uint8) if out is None else out
         with client.gate.lock:  # no release frees the frames meanwhile
             self._holder()
             kernels.frames.gather(core.memory, frames, pages.reshape(-1))
         return pages
+
+    def _check_shape(self, pages: U8Array, name: str) -> None:
+        if pages.shape != (self._gpas.size, PAGE_SIZE):
+            raise InvalidArgument(f"{name} must be of shape ({self._gpas.size}, {PAGE_SIZE}), not {pages.shape}")
 
     def scatter(self, data: Any) -> None:
         """Copy into the pages.
@@ -496,8 +497,7 @@ class VmPages(Handle):
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
             raise TypeError("data must be a numpy array of uint8")
         client, core = self._holder(), self._holder().core
-        if data.shape != (self._gpas.size, PAGE_SIZE):
-            raise InvalidArgument(f"data must be of shape ({self._gpas.size}, {PAGE_SIZE}), not {data.shape}")
+        self._check_shape(data, "data")
         self._check(Prot.WRITE)
         frames = core.frames_of(self._pfns)
         if np.may_share_memory(data, core.memory):
@@ -505,7 +505,7 @@ class VmPages(Handle):
         source = np.ascontiguousarray(data).reshape(-1)
         with client.gate.lock:  # no release frees the frames meanwhile
             self._holder()
-            kernels.frames.scatter(core.memory, frames, source)
+            kernels.frames.scatter(core.memory, core.words, frames, source)
 
     def mark_dirty(self, select: U8Array | None = None) -> None:
         """Take ``defer_dirty`` back for all pages, or for those selected.

@@ -1,18 +1,19 @@
 """``Segment``: guest memory as a VMM's own process sees it, byte by byte."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from bisect import bisect_right
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
 
-from npt import kernels
-from npt._types import Handle, Prot, U8Array, U64Array
+from npt import _sync
+from npt._types import Handle, Prot, U8Array
 from npt.errors import AccessDenied, InvalidArgument, NotSupported, OutOfSegment, StaleHandle
 from npt.memory.objects import RamObject
 from npt.space.client import VmClient, as_bytes
-from npt.units import PAGE_MASK, PAGE_SIZE, as_address, as_int, format_size, page_down
+from npt.units import PAGE_SHIFT, as_address, as_int, format_size
+
+_WRITE = Prot.WRITE.value
 
 __all__ = ["GuestSegment", "ObjectSegment", "Segment"]
 
@@ -30,6 +31,7 @@ class Segment(Handle, ABC):
     def __init__(self, length: int, prot: Prot) -> None:
         self._length = length
         self._prot = prot
+        self._allowed = int(prot)
         self.closed = False
 
     def __repr__(self) -> str:
@@ -48,7 +50,7 @@ class Segment(Handle, ABC):
         as_address(offset, "offset"), as_address(n, "n")
         if offset + n > self._length:
             raise OutOfSegment(f"{offset:#x} + {n:#x} is outside the segment of {self._length:#x} bytes")
-        if not self._prot & need:
+        if not self._allowed & need.value:
             raise AccessDenied(f"the segment was mapped for {self._prot.name}, not for {need.name}")
 
     def read(self, offset: SupportsIndex, n: SupportsIndex) -> bytes:
@@ -99,9 +101,9 @@ class Segment(Handle, ABC):
             The memory has no bytes.
         """
         offset = as_int(offset, "offset")
-        source = as_bytes(data)
+        source = data if type(data) is bytes else as_bytes(data)
         self._check_open()
-        self._check(offset, source.size, Prot.WRITE)
+        self._check(offset, len(source), Prot.WRITE)
         self._write(offset, source)
 
     def _place(self, key: Any) -> tuple[int, int]:
@@ -118,21 +120,29 @@ class Segment(Handle, ABC):
         return offset, 1
 
     def __getitem__(self, key: Any) -> Any:
+        if type(key) is int and 0 <= key < self._length and not self.closed:
+            return self._read(key, 1)[0]
         _check_key(key)
         self._check_open()
         text = self.read(*self._place(key))
         return text if isinstance(key, slice) else text[0]
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if type(key) is type(value) is int and 0 <= key < self._length and 0 <= value <= 0xFF and self._is_writable():
+            self._write(key, bytes((value,)))
+            return
         _check_key(key)
         whole = isinstance(key, slice)
         source: Any = as_bytes(value) if whole else as_int(value, "value")
         self._check_open()
         offset, n = self._place(key)
-        source = source if whole else as_bytes(_as_byte(source))
-        if source.size != n:
-            raise InvalidArgument(f"{source.size:#x} bytes do not fit a slice of {n:#x}")
+        source = source if whole else _as_byte(source)
+        if len(source) != n:
+            raise InvalidArgument(f"{len(source):#x} bytes do not fit a slice of {n:#x}")
         self.write(offset, source)
+
+    def _is_writable(self) -> bool:
+        return not self.closed and bool(self._allowed & _WRITE)
 
     def close(self) -> None:
         """Give the segment up. Does nothing the second time."""
@@ -151,7 +161,7 @@ class Segment(Handle, ABC):
     def _read(self, offset: int, n: int) -> bytes: ...
 
     @abstractmethod
-    def _write(self, offset: int, source: U8Array) -> None: ...
+    def _write(self, offset: int, source: bytes | U8Array) -> None: ...
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -162,53 +172,61 @@ class ObjectSegment(Segment):
 
     def __init__(self, obj: RamObject, offset: int, length: int, prot: Prot) -> None:
         super().__init__(length, prot)
-        self._obj, self._offset = obj, offset
+        self._obj, self._reservoir = obj, obj.reservoir
+        self._lock = _sync.rlock("segment")  # while bytes are copied: another thread may close the segment meanwhile
+        runs = obj.runs(offset, length)
+        ends = np.cumsum(runs[:, 1])
+        self._starts: list[int] = ((ends - runs[:, 1]) << np.uint64(PAGE_SHIFT)).tolist()  # of its runs, in the segment
+        self._places: list[int] = ((runs[:, 0] - np.uint64(obj.reservoir.base_pfn)) << np.uint64(PAGE_SHIFT)).tolist()
         obj.acquire(self)
 
-    @contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Keep the object while its bytes are copied: another thread may close the segment meanwhile."""
-        copy = object()
-        self._obj.acquire(copy)
-        try:
-            self._check_open()
-            yield
-        finally:
-            self._obj.drop(copy)
-
-    def _frames(self, offset: int, n: int) -> U64Array:
-        """Frames of the pages that a byte range of the object touches."""
-        reservoir = self._obj.reservoir
-        if not reservoir.backed:
+    def _pieces(self, offset: int, n: int, *, writable: bool) -> list[memoryview]:
+        """Memory of a byte range: one piece for what lies side by side. The lock is held."""
+        self._check_open()
+        if n and not self._reservoir.backed:
             raise NotSupported("the object's reservoir is unbacked: it has no bytes")
-        first = page_down(offset)
-        last = page_down(offset + n - 1)
-        runs = self._obj.runs(first, last - first + PAGE_SIZE)
-        n_pages = runs[:, 1].astype(np.intp)
-        before = np.repeat(np.cumsum(n_pages) - n_pages, n_pages)  # pages of the runs before a page's own
-        within = (np.arange(before.size) - before).astype(np.uint64)
-        return np.repeat(runs[:, 0] - np.uint64(reservoir.base_pfn), n_pages) + within
+        pieces: list[memoryview] = []
+        window, end = self._reservoir.backing.windows[writable], offset + n
+        run = bisect_right(self._starts, offset) - 1
+        while offset < end:
+            stop = min(self._starts[run + 1], end) if run + 1 < len(self._starts) else end
+            at = self._places[run] + offset - self._starts[run]
+            pieces.append(window[at : at + stop - offset])
+            offset, run = stop, run + 1
+        return pieces
 
     def _read(self, offset: int, n: int) -> bytes:
-        text = np.empty(n, np.uint8)
-        if n:
-            offset += self._offset
-            with self._kept():
-                kernels.frames.copy_out(self._obj.reservoir.memory, self._frames(offset, n), offset & PAGE_MASK, text)
-        return text.tobytes()
+        return self._copy(offset, n, None)
 
-    def _write(self, offset: int, source: U8Array) -> None:
-        if not source.size:
-            return
-        offset += self._offset
-        with self._kept():
-            memory = self._obj.reservoir.memory
-            if np.may_share_memory(source, memory):
-                source = source.copy()
-            kernels.frames.copy_in(memory, self._frames(offset, source.size), offset & PAGE_MASK, source)
+    def _write(self, offset: int, source: bytes | U8Array) -> None:
+        self._copy(offset, len(source), source)
+
+    def _copy(self, offset: int, n: int, source: bytes | U8Array | None) -> bytes:
+        self._obj._check_own()  # or a forked child would wait for a lock that nobody gives back
+        try:
+            with self._lock:
+                pieces = self._pieces(offset, n, writable=source is not None)
+                if source is None:
+                    return b"".join(pieces)
+                if len(pieces) > 1 and not isinstance(source, bytes) and np.may_share_memory(source, self._reservoir.memory):
+                    source = source.copy()
+                for piece in pieces:
+                    piece[:] = source[: len(piece)]  # type: ignore[assignment]
+                    source = source[len(piece) :]
+                return b""
+        finally:
+            if self.closed:
+                self._let_go()
 
     def _close(self) -> None:
-        self._obj.drop(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the object, unless a copy is under way that this came into as a finalizer: it does so when it ends."""
+        if not self._lock._is_owned():
+            with self._lock:
+                pass  # whoever copies has found it open
+            self._obj.drop(self)
 
 
 class GuestSegment(Segment):
@@ -221,7 +239,7 @@ class GuestSegment(Segment):
     def _read(self, offset: int, n: int) -> bytes:
         return self._client.read(self._gpa + offset, n)
 
-    def _write(self, offset: int, source: U8Array) -> None:
+    def _write(self, offset: int, source: bytes | U8Array) -> None:
         self._client.write(self._gpa + offset, source)
 
     def _close(self) -> None:

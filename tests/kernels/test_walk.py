@@ -165,7 +165,7 @@ def test_look_up_many__as_one_by_one(format: PteFormat, prot: Prot) -> None:
     assert int(w.words[0]) == sum(1 for a, b in zip(w.levels[0].tolist(), before, strict=True) if a != b)
 
 
-def _find_many(w: World, extents: U64Array, gpas: U64Array, format: PteFormat, prot: Prot) -> tuple[list[int], list[int], list[int]]:
+def _find_many(w: World, extents: U64Array, gpas: U64Array, format: PteFormat, prot: Prot) -> tuple[list[int], ...]:
     """What it says, and the leaves and PFNs up to there."""
     leaves, pfns = np.zeros(gpas.size, np.uint64), np.zeros(gpas.size, np.uint64)
     need, deny = format.need[prot], format.deny[prot]
