@@ -34,8 +34,6 @@ from npt.units import (
 __all__ = ["VmClient"]
 
 _READ, _WRITE, _RW, _RWX = 1, 2, 3, 7  # plain ints: an operator of IntFlag costs a microsecond
-_ODD = ~(2**47 - PAGE_SIZE)  # bits that an address of a page has not
-_HOLDABLE = (False, True, True, True, False, True, True, True)  # by protection
 _WRITES = (False, False, True, True, False, False, True, True)
 
 
@@ -153,7 +151,7 @@ class VmClient(Holding):
             gpa, bits, defer_dirty = as_int(gpa, "gpa"), as_int(prot, "prot"), as_flag(defer_dirty, "defer_dirty")
             gpa, prot = self._check(gpa, bits)
         gate, find = self.gate, self._find_resident
-        page = VmPage()
+        page = VmPage()  # filled in here: an __init__ would cost as much as the look-up
         page._client = self
         page._gpa = gpa
         page._prot = prot
@@ -225,7 +223,7 @@ class VmClient(Holding):
             raise
 
     def _take_all(self, batch: VmPages, prot: int) -> None:
-        batch.settle(*self._find_many(batch.gpas, prot, bytes_needed=False))
+        batch.settle(*self._find_many(batch._gpas, prot, bytes_needed=False))
         self._batches.add(batch)
 
     def fault(self, gpa: SupportsIndex, prot: SupportsIndex) -> None:

@@ -1,11 +1,11 @@
-"""``VmPage``: a claim on one resident page.
+"""``VmPage`` and ``VmPages``: claims on resident pages, one and many.
 
 Theory of operation
 -------------------
-A view is a numpy array over a memoryview of its own, its *window*, which everything derived from the view keeps alive. The
-page keeps the windows of its views; at release, and not before, it counts who else knows them. A window that nobody else
-knows belongs to views that are dead, and no weak reference of anybody's brings them back; the others the reservoir watches.
-(This costs half of what a weak reference on each view does.)
+A view of a page is a numpy array over a memoryview of its own, its *window*, which everything derived from the view keeps
+alive. The page keeps the windows of its views; at release, and not before, it counts who else knows them. A window that
+nobody else knows belongs to views that are dead, and no weak reference of anybody's brings them back; the others the
+reservoir watches. (This costs half of what a weak reference on each view does.)
 
 Guarantees: a view that lives when its page is released is watched before the page's frame can be freed.
 Relies on:  ``numpy.frombuffer`` making a memoryview for each array; no free-threading.
@@ -138,8 +138,8 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_readable()``, vmm_vm.c 1283-1289 at 59d65d31.
         """
-        windows = self._windows
-        client = self._client  # in this order: a release takes them away in the other
+        windows = self._windows  # first: a release takes them away last
+        client = self._client
         if client is None or not _READS[self._prot]:
             self._deny(Prot.READ)
         core = client.core
@@ -169,8 +169,8 @@ class VmPage(Handle):
         -----
         Source: ``vmp_get_writable()``, vmm_vm.c 1297-1303 at 59d65d31.
         """
-        windows = self._windows
-        client = self._client  # in this order: a release takes them away in the other
+        windows = self._windows  # first: a release takes them away last
+        client = self._client
         if client is None or not _WRITES[self._prot]:
             self._deny(Prot.WRITE)
         core = client.core
@@ -196,7 +196,7 @@ class VmPage(Handle):
                     del self._windows[i]  # in place: another thread may be appending
 
     def forget_windows(self) -> None:
-        """Internal: it has been seen to them."""
+        """Internal: the reservoir watches them, and the page must not keep them alive."""
         self._windows = _NO_WINDOWS
 
     def living_windows(self) -> list[Any]:
@@ -317,12 +317,10 @@ class VmPage(Handle):
                 if self._writes and self._object is None and client.core.tracking:
                     client._mark_page(self._leaf)
                 self._client = None
-                if self._windows:
-                    for window in self._windows:
-                        if getrefcount(window) > _KNOWN_TO_PAGE:
-                            client.watch(self)
-                            break
-                    self._windows = _NO_WINDOWS
+                for window in self._windows:
+                    if getrefcount(window) > _KNOWN_TO_PAGE:
+                        client.watch(self)
+                        break
                 if self._next is not None or self._before is not None:
                     self.unchain()
                 client._pages.discard(self)

@@ -138,6 +138,58 @@ def test_bytes__of_pages_are_the_views(space: VmSpace, client: VmClient, reservo
     assert reservoir.buffer[frame * PAGE + 7 :][:4].tobytes() == b"here"
 
 
+def test_bytes__of_pages_that_lie_apart_in_the_host(space: VmSpace, client: VmClient, ram: RamObject) -> None:
+    """Frames side by side are copied as one piece, others are not."""
+    for gpa, offset, n in ((0x100, 4, 2), (0x102, 0, 3), (0x105, 8, 1), (0x106, 3, 1)):
+        space.map(ram, gpa * PAGE, n * PAGE, Prot.RW, offset * PAGE)
+    client.write(0, bytes(k % 251 for k in range(0x10 * PAGE)))
+    whole = b"".join(client.read(page * PAGE, PAGE) for page in (4, 5, 0, 1, 2, 8, 3))
+    for skip, n in ((0, 7 * PAGE), (1, 7 * PAGE - 1), (PAGE - 1, 2), (2 * PAGE - 1, 3 * PAGE), (5, PAGE), (4000, 4 * PAGE)):
+        assert client.read(0x100 * PAGE + skip, n) == whole[skip : skip + n]
+    client.write(0x100 * PAGE + 9, whole[::-1][9:])
+    assert client.read(0x100 * PAGE + 9, 7 * PAGE - 9) == whole[::-1][9:]
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize(("gpa", "n"), [(0, 1), (0xFFF, 1), (0xFF0, 16), (0, PAGE), (5, PAGE - 5), (0x1008, 8)])
+def test_bytes__within_a_page(space: VmSpace, client: VmClient, gpa: int, n: int, resident: bool) -> None:
+    """Few bytes of one page, resident or not, of any type: not one more is read, written or marked."""
+    if resident:
+        space.populate(0, 2 * PAGE)
+    text = bytes(k % 251 + 1 for k in range(n))
+    client.write(np.int64(gpa), np.frombuffer(text, np.uint8))
+    client.write(gpa, bytearray(text))
+    assert dirty(space, 0, 0x10 * PAGE) == [gpa >> 12]
+    assert client.read(np.uint64(gpa), n) == text
+    assert client.read(0, 2 * PAGE) == bytes(gpa) + text + bytes(2 * PAGE - gpa - n)
+    space.track_dirty(0, 0x10 * PAGE)
+    space.set_tracking(False)
+    client.write(gpa, text)
+    space.set_tracking(True)
+    assert dirty(space, 0, 0x10 * PAGE) == []
+
+
+def test_write__from_the_page_itself(client: VmClient) -> None:
+    """Bytes may come from a view that overlaps the target, before it and behind it."""
+    for to, at in ((0x10, 0), (0, 0x10), (0x700, 0x701)):
+        text = bytes(k % 251 for k in range(PAGE))
+        client.write(0, text)
+        with client.hold(0, Prot.READ) as page:
+            client.write(to, page.readable()[at : at + 0x200])
+        assert client.read(to, 0x200) == text[at : at + 0x200]
+
+
+@pytest.mark.parametrize("gpa", [-1, -PAGE, -(2**64), 2**64, 2**70, 2**64 - 1, 2**63, SIZE, 2**48 + 8])
+def test_bytes__addresses_that_are_none(client: VmClient, gpa: int) -> None:
+    """What is no 64-bit address is no argument; where no page can be nothing is mapped."""
+    client.write(0, b"0123456789")  # resident
+    wanted = (InvalidArgument, Fault)[0 <= gpa < 2**64 - 1]
+    with pytest.raises(wanted):
+        client.read(gpa, 1)
+    with pytest.raises(wanted):
+        client.write(gpa, b"x")
+
+
 @pytest.mark.parametrize("gpa", [0, 1, 0xFFF, 0x10 * PAGE, GIB, SIZE, 2**47, 2**64 - 1])
 def test_bytes__none(space: VmSpace, client: VmClient, gpa: int) -> None:
     """No bytes can be read and written anywhere, and touch nothing."""

@@ -56,6 +56,7 @@ TWO_FAULTS: dict[str, tuple[type[Exception], Callable[[Scene], object]]] = {
     "run list into, dead client": (TypeError, lambda s: s.dead_vcpu.run([0], into=[0])),  # type: ignore[arg-type]
     "Vcpu odd cpu, dead client": (TypeError, lambda s: Vcpu(s.dead_client, cpu="x")),  # type: ignore[arg-type]
     "chain number, dead page": (TypeError, lambda s: s.dead_page.chain(1)),  # type: ignore[arg-type]
+    "gather into list, dead pages": (TypeError, lambda s: s.dead_pages.gather(out=[])),  # type: ignore[arg-type]
     "scatter text, dead pages": (TypeError, lambda s: s.dead_pages.scatter("x")),
     "mark_dirty list, dead pages": (TypeError, lambda s: s.dead_pages.mark_dirty([0])),  # type: ignore[arg-type]
     "pfn_at text, dead object": (TypeError, lambda s: s.dead_ram.pfn_at("x")),  # type: ignore[arg-type]

@@ -1,11 +1,26 @@
 """One page held: views, marks, chains, and the end."""
 
 import gc
+import weakref
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
-from npt import AccessDenied, Busy, InvalidArgument, Prot, RamObject, Reservoir, StaleHandle, VmClient, VmPage, VmSpace
+from npt import (
+    AccessDenied,
+    Busy,
+    InvalidArgument,
+    NotSupported,
+    Prot,
+    RamObject,
+    Reservoir,
+    StaleHandle,
+    VmClient,
+    VmPage,
+    VmSpace,
+)
 from tests.space.scene import PAGE, dirty, map_at
 
 
@@ -142,6 +157,72 @@ def test_view__that_is_gone(space: VmSpace, client: VmClient, ram: RamObject, re
     space.unmap(0, ram.length)
     ram.release()
     assert reservoir.usage.quarantined == 0
+
+
+DERIVED: dict[str, Callable[[Any], Any]] = {
+    "itself": lambda view: view,
+    "slice": lambda view: view[8:16],
+    "slice of a slice": lambda view: view[8:][::2],
+    "other type": lambda view: view.view(np.uint64),
+    "memoryview slice": lambda view: memoryview(view)[1:2],
+    "array of memoryview": lambda view: np.frombuffer(memoryview(view)[8:16], dtype=np.uint32),
+}
+
+
+@pytest.mark.parametrize("derived", DERIVED)
+@pytest.mark.parametrize("take", [VmPage.readable, VmPage.writable], ids=["readable", "writable"])
+@pytest.mark.parametrize("chained", [False, True])
+def test_view__whatever_is_made_of_it_keeps_the_frame(
+    space: VmSpace, client: VmClient, ram: RamObject, reservoir: Reservoir, derived: str,
+    take: Callable[[VmPage], Any], chained: bool,
+) -> None:  # fmt: skip
+    """What is left of a view when its page is released, alone or with a chain, keeps the frame from reuse until it goes."""
+    page = client.hold(0, Prot.RW)
+    reach = DERIVED[derived](take(page))
+    page.release_chain() if chained else page.release()
+    space.unmap(0, ram.length)
+    ram.release()
+    assert reservoir.usage.quarantined == PAGE
+    del reach
+    assert reservoir.usage.quarantined == 0
+
+
+@pytest.mark.parametrize("kept", [[], [0], [39], [3, 17, 18], list(range(0, 40, 7))])
+def test_view__one_of_many(space: VmSpace, client: VmClient, ram: RamObject, reservoir: Reservoir, kept: list[int]) -> None:
+    """Of many views those that are alive count, whichever they are; the dead are forgotten while the page is held."""
+    page = client.hold(0, Prot.RW)
+    views = {k: view for k, view in ((k, page.writable()) for k in range(40)) if k in kept}
+    assert len(page._windows) <= len(views) + 17
+    page.release()
+    space.unmap(0, ram.length)
+    ram.release()
+    for k in kept:
+        assert reservoir.usage.quarantined == PAGE
+        del views[k]
+    assert reservoir.usage.quarantined == 0
+
+
+def test_view__is_dead_for_weak_references_too(client: VmClient) -> None:
+    """The page does not keep its views: none can be had back through a weak reference and outlive the release unseen."""
+    page = client.hold(0, Prot.RW)
+    known = weakref.ref(page.writable())
+    assert known() is None
+    page.release()
+
+
+@pytest.mark.parametrize("hpa", [0, 0xFE00_0000, 2**45 - PAGE])
+def test_views__of_mmio(space: VmSpace, client: VmClient, hpa: int) -> None:
+    """Below the memory and behind it: no bytes, and no exception but ours."""
+    mmio = space.map_mmio(0x200000, PAGE, hpa)
+    with client.hold(0x200000, Prot.RW) as page:
+        for take in (page.readable, page.writable):
+            with pytest.raises(NotSupported):
+                take()
+        assert page.pfn == hpa >> 12
+        for touch in (lambda: client.read(0x200000, 8), lambda: client.write(0x200000, b"x")):
+            with pytest.raises(NotSupported):
+                touch()
+    mmio.release()
 
 
 # -- chains -------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """Many pages held as one."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
-from npt import AccessDenied, Fault, NotSupported, Prot, RamObject, Reservoir, StaleHandle, VmClient, VmSpace
+from npt import AccessDenied, Fault, InvalidArgument, NotSupported, Prot, RamObject, Reservoir, StaleHandle, VmClient, VmSpace
 from tests.space.scene import GIB, MIB, PAGE, SIZE, bits, dirty, map_at
 
 SOME = [3 * PAGE, 0, 3 * PAGE, 0xF * PAGE]  # in no order, one twice
@@ -38,6 +41,32 @@ def test_hold_many__all_or_nothing(space: VmSpace, client: VmClient, bad: int) -
     assert (client.holds, space.resident_count) == (0, 0)
 
 
+@pytest.mark.parametrize("odd", [1, 0x10 * PAGE + 8, 2**63 + 1])
+@pytest.mark.parametrize("at", [0, 1, 2, 200, 399])
+def test_hold_many__unaligned_before_all_else(space: VmSpace, client: VmClient, odd: int, at: int) -> None:
+    """An address that starts no page is no argument, though a page before it cannot be held either."""
+    gpas = [0] * 400
+    gpas[1], gpas[at] = 0x10 * PAGE, odd
+    with pytest.raises(InvalidArgument, match=hex(odd)):
+        client.hold_many(gpas, Prot.RW)
+    assert (client.holds, space.resident_count) == (0, 0)
+    space.unmap(0, 0x10 * PAGE)
+    space.destroy()
+    with pytest.raises(InvalidArgument, match=hex(odd)):
+        client.hold_many(gpas, Prot.RW)
+
+
+def test_hold_many__not_resident_among_resident(space: VmSpace, client: VmClient, ram: RamObject) -> None:
+    """Those that are there stay as they are, the others are made; over several blocks, and one page many times."""
+    space.populate(3 * PAGE, 2 * PAGE)
+    space.set_dirty(3 * PAGE, PAGE)
+    gpas = [k * 7 % 16 * PAGE for k in range(500)]
+    with client.hold_many(gpas, Prot.READ) as pages:
+        assert pages.pfns.tolist() == [ram.pfn_at(gpa) for gpa in gpas]
+        assert space.translate(gpas).tolist() == pages.pfns.tolist()
+    assert (space.resident_count, dirty(space, 0, 0x10 * PAGE)) == (16, [3])
+
+
 def test_hold_many__across_a_leaf_tables_border(space: VmSpace, client: VmClient, ram: RamObject) -> None:
     """Pages 511, 512 and 513 are nothing special."""
     map_at(space, ram, 2 * MIB - 2 * PAGE)
@@ -60,6 +89,69 @@ def test_gather__is_a_copy(client: VmClient) -> None:
         assert [bytes(row[:5]).rstrip(b"\0") for row in copy] == [b"three", b"zero", b"three", b""]
         copy[:] = 0xFF
     assert client.read(0, 5) == b"zero\0"
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_gather__into_an_array(client: VmClient, n: int) -> None:
+    """It is filled and returned; no byte before or behind it changes."""
+    for gpa in SOME:
+        client.write(gpa, bytes([gpa >> 12 | 0x80]) * PAGE)
+    around = np.full((n + 2, PAGE), 0xEE, np.uint8)
+    with client.hold_many(SOME[:n], Prot.READ) as pages:
+        out = around[1 : n + 1]
+        assert pages.gather(out=out) is out
+        assert (out == pages.gather()).all()
+    assert [set(row.tolist()) for row in around] == [{0xEE}, *({gpa >> 12 | 0x80} for gpa in SOME[:n]), {0xEE}]
+
+
+UNFIT: dict[str, Callable[[VmClient], object]] = {
+    "too short": lambda c: np.zeros((1, PAGE), np.uint8),
+    "too long": lambda c: np.zeros((3, PAGE), np.uint8),
+    "flat": lambda c: np.zeros(2 * PAGE, np.uint8),
+    "transposed": lambda c: np.zeros((PAGE, 2), np.uint8),
+    "strided": lambda c: np.zeros((2, 2 * PAGE), np.uint8)[:, ::2],
+    "in Fortran's order": lambda c: np.zeros((2, PAGE), np.uint8, order="F"),
+    "every other row": lambda c: np.zeros((4, PAGE), np.uint8)[::2],
+    "read-only": lambda c: np.frombuffer(bytes(2 * PAGE), np.uint8).reshape(2, PAGE),
+    "the guest's own": lambda c: c.core.memory[: 2 * PAGE].reshape(2, PAGE),
+    "a table": lambda c: c.core.table.levels[0][:1024].view(np.uint8).reshape(2, PAGE),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_gather__unfit_array(client: VmClient, name: str) -> None:
+    """It must be the caller's own, of that shape, writable and in one piece; nothing is written into any other."""
+    client.write(0, b"\x5a" * 2 * PAGE)
+    with client.hold_many([0, PAGE], Prot.RW) as pages:
+        out: Any = UNFIT[name](client)
+        before = out.copy()
+        with pytest.raises(InvalidArgument):
+            pages.gather(out=out)
+        assert (out == before).all()
+
+
+@pytest.mark.parametrize("out", [b"", [0], np.zeros((2, PAGE), np.int8), np.zeros((2, PAGE), np.uint64)])
+def test_gather__no_array_of_bytes(client: VmClient, out: Any) -> None:
+    """Another type is told as such, before anything else."""
+    pages = client.hold_many([0, PAGE], Prot.WRITE)
+    for _ in range(2):  # held for writing, then released
+        with pytest.raises(TypeError):
+            pages.gather(out=out)
+        pages.release() if client.holds else None
+
+
+def test_gather__fails_without_touching_the_array(space: VmSpace, client: VmClient) -> None:
+    """Not held for reading, one page without bytes, or released: not a byte is written."""
+    mmio = space.map_mmio(0x200000, PAGE, 0xFE00_0000)
+    out = np.full((2, PAGE), 0xEE, np.uint8)
+    with client.hold_many([0, 0x200000], Prot.READ) as pages, pytest.raises(NotSupported):
+        pages.gather(out=out)
+    with client.hold_many([0, PAGE], Prot.WRITE) as pages, pytest.raises(AccessDenied):
+        pages.gather(out=out)
+    with pytest.raises(StaleHandle):
+        pages.gather(out=out)
+    assert (out == 0xEE).all()
+    mmio.release()
 
 
 def test_scatter__then_gather(client: VmClient) -> None:

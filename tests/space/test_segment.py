@@ -18,6 +18,7 @@ from npt import (
     StaleHandle,
     Vm,
 )  # fmt: skip
+from npt.space.segment import ObjectSegment
 from tests.space.scene import PAGE, SIZE, dirty
 
 N = 8 * PAGE
@@ -179,6 +180,37 @@ def test_object__holds_a_reference_until_closed(vm: Vm) -> None:
     segment.close()
     segment.close()
     assert ram.refs == before
+
+
+def test_object__closed_in_the_middle_of_a_copy(vm: Vm) -> None:
+    """Whoever closes as a finalizer, while this thread copies, leaves the object to the copy, which drops it at its end."""
+    ram = vm.memseg(0)
+    before = ram.refs
+    segment = vm.map_object(0, 0, PAGE, Prot.RW)
+    assert isinstance(segment, ObjectSegment)
+    with segment._lock:
+        segment.close()
+        assert ram.refs == before + 1
+    with pytest.raises(StaleHandle):
+        segment._copy(0, 1, None)
+    assert ram.refs == before
+
+
+@pytest.mark.parametrize("key", [0, 5, PAGE - 1, -1, -PAGE])
+def test_segment__one_byte(segment: Segment, key: int) -> None:
+    """Read and stored alone, from either end."""
+    place = key % len(segment)
+    segment[key] = 0xA5
+    assert segment[key] == 0xA5
+    assert segment[:] == bytes(place) + b"\xa5" + bytes(len(segment) - place - 1)
+
+
+@pytest.mark.parametrize("value", [-1, 0x100, 2**64])
+def test_segment__no_byte(segment: Segment, value: int) -> None:
+    """What is not 0 to 255 is refused, and nothing stored."""
+    with pytest.raises(InvalidArgument):
+        segment[3] = value
+    assert segment[3] == 0
 
 
 def test_object__scattered(reservoir: Reservoir) -> None:
