@@ -20,7 +20,7 @@ from npt.kernels.jit import inline, kernel
 from npt.kernels.summary import is_clean
 
 __all__ = [
-    "BLOCK",
+    "AHEAD",
     "EXTENT_COLUMNS",
     "NONE",
     "find_extent",
@@ -35,12 +35,15 @@ __all__ = [
 ]
 
 Levels = tuple[U64Array, ...]  # four, leaf level first
+Path = tuple[np.uint64, np.uint64, np.uint64, np.uint64]  # region, its leaf table; 512 GiB, the directory under the root
 
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 _PAGE_SHIFT, _REGION_SHIFT, _NINE, _EIGHTEEN, _INDEX = np.uint64(12), np.uint64(21), np.uint64(9), np.uint64(18), np.uint64(511)
-BLOCK = np.uint64(128)  # addresses that are walked before their entries are looked at
+_BLOCK = np.uint64(128)  # addresses that are walked before their entries are looked at
+AHEAD = np.uint64(64)
 _ENTRIES = np.uint64(512)
 NONE = np.uint64(2**64 - 1)
+NOWHERE = (NONE, NONE, NONE, NONE)
 ADDRESS = np.uint64(0x000F_FFFF_FFFF_F000)  # bits 51:12, in both formats
 FIRST_TABLE = np.uint64(1 << 33)  # PFN of table 0 of level 1; the other levels follow 2**27 apart
 TABLES = np.uint64(1 << 27)
@@ -103,27 +106,29 @@ def leaf_index(levels: Levels, page: np.uint64) -> np.uint64:
 
 
 @inline
-def _find_leaves(
-    levels: Levels, gpas: U64Array, start: np.uint64, stop: np.uint64, size: np.uint64, leaves: U64Array, at: np.uint64
-) -> None:
-    """Flat indices of the leaf entries of a block of addresses, or NONE, from ``leaves[at]`` on.
+def _find_leaf(levels: Levels, gpa: np.uint64, size: np.uint64, path: Path) -> tuple[np.uint64, Path]:
+    """Flat index of the leaf entry of an address, or NONE; the entry is being fetched. ``path`` is the way to the last one."""
+    region, table, top, upper = path
+    leaf = NONE
+    if gpa < size:
+        if gpa >> _REGION_SHIFT != region:
+            region = gpa >> _REGION_SHIFT
+            if region >> _EIGHTEEN != top:
+                top = region >> _EIGHTEEN
+                upper = descend(levels, np.uint64(3), _ZERO, top & _INDEX)
+            table = lower_table(levels, upper, region)
+        if table != NONE:
+            leaf = (table << _NINE) | ((gpa >> _PAGE_SHIFT) & _INDEX)
+            prefetch(levels[0], leaf)
+    return leaf, (region, table, top, upper)
 
-    The entries themselves are on their way when this ends: a block is walked, then looked at.
-    """
-    region, table, top, upper = NONE, NONE, NONE, NONE
+
+@inline
+def _find_leaves(levels: Levels, gpas: U64Array, start: np.uint64, stop: np.uint64, size: np.uint64, leaves: U64Array) -> None:
+    """The same for a block of addresses: it is walked, then looked at, so that many entries are on their way at once."""
+    path = NOWHERE
     for i in range(start, stop):
-        gpa, leaf = gpas[i], NONE
-        if gpa < size:
-            if gpa >> _REGION_SHIFT != region:
-                region = gpa >> _REGION_SHIFT
-                if region >> _EIGHTEEN != top:
-                    top = region >> _EIGHTEEN
-                    upper = descend(levels, np.uint64(3), _ZERO, top & _INDEX)
-                table = lower_table(levels, upper, region)
-            if table != NONE:
-                leaf = (table << _NINE) | ((gpa >> _PAGE_SHIFT) & _INDEX)
-                prefetch(levels[0], leaf)
-        leaves[at + (i - start)] = leaf
+        leaves[i], path = _find_leaf(levels, gpas[i], size, path)
 
 
 @inline
@@ -169,9 +174,9 @@ def _check(
 
 
 @inline
-def _install(levels: Levels, extents: U64Array, row: np.uint64, leaf: np.uint64, page: np.uint64) -> np.uint64:
-    """Make a page of an extent resident; 1 if nobody was quicker."""
-    return np.uint64(atomic_cas(levels[0], leaf, _ZERO, extent_entry(extents, row, page)))
+def _install(levels: Levels, leaf: np.uint64, entry: np.uint64) -> np.uint64:
+    """Make a page resident; 1 if nobody was quicker."""
+    return np.uint64(atomic_cas(levels[0], leaf, _ZERO, entry))
 
 
 @kernel("i8(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], u8, u8, u8, u8)")
@@ -186,7 +191,7 @@ def look_up(
     code, row = _check(extents, NONE, np.uint64(page), entry, np.uint64(need), np.uint64(deny), np.uint64(prot))
     if code != 0:
         return -code
-    if entry == _ZERO and _install(levels, extents, row, leaf, np.uint64(page)) != _ZERO:
+    if entry == _ZERO and _install(levels, leaf, extent_entry(extents, row, np.uint64(page))) != _ZERO:
         atomic_add(words, RESIDENT, _ONE)
     return int(leaf)
 
@@ -224,25 +229,41 @@ def find_resident(context: np.uint64, gpa: np.uint64) -> tuple[int, int]:
 @kernel("void(UniTuple(u8[::1], 4), u8[:, ::1], u8[::1], Array(u8, 1, 'C', True), u8, u8, u8, u8, u1[::1], u8[::1])")
 def look_up_many(
     levels: Levels, extents: U64Array, words: U64Array, gpas: U64Array,
-    size: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64, outcomes: U8Array, scratch: U64Array,
+    size: np.uint64, need: np.uint64, deny: np.uint64, prot: np.uint64, outcomes: U8Array, ahead: U64Array,
 ) -> None:  # fmt: skip
-    """Make pages resident that may be accessed, by address; an outcome each: 0, or the fault code.
+    """Make pages resident that may be accessed, by address; the fault code of the others becomes their outcome.
 
-    ``scratch`` has room for a block of leaves.
+    Outcomes are 0 before: the locked instruction of an installation would wait for the store of another 0. Leaves are found
+    ``AHEAD`` of where they are needed, between two such instructions; ``ahead`` has room for so many.
     """
-    start, end, row, added = _ZERO, np.uint64(gpas.size), NONE, _ZERO
-    while start < end:
-        stop = min(start + BLOCK, end)
-        _find_leaves(levels, gpas, start, stop, np.uint64(size), scratch, _ZERO)
-        for i in range(start, stop):
-            leaf, page, code = scratch[i - start], gpas[i] >> _PAGE_SHIFT, NOMAP
-            if leaf != NONE:
-                entry = atomic_load(levels[0], leaf)
-                code, row = _check(extents, row, page, entry, np.uint64(need), np.uint64(deny), np.uint64(prot))
-                if code == 0 and entry == _ZERO:
-                    added += _install(levels, extents, row, leaf, page)
-            outcomes[i] = code
-        start = stop
+    need, deny, prot = np.uint64(need), np.uint64(deny), np.uint64(prot)
+    n, added, path = np.uint64(gpas.size), _ZERO, NOWHERE
+    first, n_pages, entry_of_0, allowed = _ZERO, _ZERO, _ZERO, _ZERO  # of the last extent
+    for i in range(min(n, AHEAD)):
+        ahead[i], path = _find_leaf(levels, gpas[i], np.uint64(size), path)
+    for i in range(n):
+        leaf, page = ahead[i % AHEAD], gpas[i] >> _PAGE_SHIFT
+        if i + AHEAD < n:
+            ahead[i % AHEAD], path = _find_leaf(levels, gpas[i + AHEAD], np.uint64(size), path)
+        if leaf == NONE:
+            outcomes[i] = NOMAP
+            continue
+        entry = atomic_load(levels[0], leaf)
+        if entry != _ZERO:
+            if (entry & need) != need or (entry & deny) != _ZERO:
+                outcomes[i] = FORBIDDEN
+            continue
+        if page - first >= n_pages:
+            row = find_extent(extents, page)
+            if row == NONE:
+                outcomes[i] = NOMAP
+                continue
+            first, n_pages = extents[row, FIRST], extents[row, END] - extents[row, FIRST]
+            entry_of_0, allowed = extents[row, ENTRY] - (first << _PAGE_SHIFT), extents[row, PROT]
+        if (allowed & prot) != prot:
+            outcomes[i] = FORBIDDEN
+        else:
+            added += _install(levels, leaf, entry_of_0 + (page << _PAGE_SHIFT))
     if added != _ZERO:
         atomic_add(words, RESIDENT, added)
 
@@ -258,8 +279,8 @@ def find_many(
     """
     start, end, row, absent = _ZERO, np.uint64(gpas.size), NONE, 0
     while start < end:
-        stop = min(start + BLOCK, end)
-        _find_leaves(levels, gpas, start, stop, np.uint64(size), leaves, start)
+        stop = min(start + _BLOCK, end)
+        _find_leaves(levels, gpas, start, stop, np.uint64(size), leaves)
         for i in range(start, stop):
             if leaves[i] == NONE or gpas[i] & _WITHIN_PAGE != _ZERO:
                 return int(i), NOMAP, absent
@@ -284,7 +305,7 @@ def install_many(levels: Levels, extents: U64Array, words: U64Array, gpas: U64Ar
             page = gpas[i] >> _PAGE_SHIFT
             row = _known_extent(extents, row, page)
             if row != NONE:
-                added += _install(levels, extents, row, leaves[i], page)
+                added += _install(levels, leaves[i], extent_entry(extents, row, page))
     atomic_add(words, RESIDENT, added)
 
 
@@ -293,8 +314,8 @@ def translate(levels: Levels, gpas: U64Array, size: np.uint64, pfns: U64Array) -
     """PFNs behind addresses, NONE where not resident; nothing is installed."""
     start, end = _ZERO, np.uint64(gpas.size)
     while start < end:
-        stop = min(start + BLOCK, end)
-        _find_leaves(levels, gpas, start, stop, np.uint64(size), pfns, start)
+        stop = min(start + _BLOCK, end)
+        _find_leaves(levels, gpas, start, stop, np.uint64(size), pfns)
         for i in range(start, stop):
             entry = _ZERO
             if pfns[i] != NONE:

@@ -292,10 +292,10 @@ class VmClient(Holding):
     def _serve_many(self, pages: U64Array, prot: int) -> U8Array:
         core = self.core
         table, format = core.table, core.format
-        outcomes, scratch = np.empty(pages.size, np.uint8), np.empty(kernels.walk.BLOCK, np.uint64)
+        outcomes, ahead = np.zeros(pages.size, np.uint8), np.empty(kernels.walk.AHEAD, np.uint64)
         kernels.walk.look_up_many(
             table.levels, core.mappings.extents, table.words, pages, core.size,
-            format.need[prot], format.deny[prot], prot, outcomes, scratch,
+            format.need[prot], format.deny[prot], prot, outcomes, ahead,
         )  # fmt: skip
         self.gate.faults += pages.size
         return outcomes

@@ -120,7 +120,7 @@ class Segment(Handle, ABC):
         return offset, 1
 
     def __getitem__(self, key: Any) -> Any:
-        if type(key) is int and 0 <= key < self._length and not self.closed:
+        if type(key) is int and 0 <= key < self._length:  # whether it is open, _read will see
             return self._read(key, 1)[0]
         _check_key(key)
         self._check_open()

@@ -150,10 +150,10 @@ def test_look_up_many__as_one_by_one(format: PteFormat, prot: Prot) -> None:
     w, extents = _mapped(format)
     twin, _ = _mapped(format)
     gpas = np.tile(_some_gpas(), 5)
-    outcomes, scratch = np.full(gpas.size, 9, np.uint8), np.empty(int(walk.BLOCK), np.uint64)
+    outcomes, ahead = np.zeros(gpas.size, np.uint8), np.empty(int(walk.AHEAD), np.uint64)
     before = w.levels[0].tolist()
     need, deny = format.need[prot], format.deny[prot]
-    walk.look_up_many(w.levels, extents, w.words, gpas, SIZE, need, deny, int(prot), outcomes, scratch)
+    walk.look_up_many(w.levels, extents, w.words, gpas, SIZE, need, deny, int(prot), outcomes, ahead)
     expected = []
     for gpa in gpas.tolist():
         code, entry = _look_up(twin, extents, format, gpa >> 12, prot) if gpa < SIZE else (1, 0)

@@ -144,7 +144,15 @@ def test_bytes__of_pages_that_lie_apart_in_the_host(space: VmSpace, client: VmCl
         space.map(ram, gpa * PAGE, n * PAGE, Prot.RW, offset * PAGE)
     client.write(0, bytes(k % 251 for k in range(0x10 * PAGE)))
     whole = b"".join(client.read(page * PAGE, PAGE) for page in (4, 5, 0, 1, 2, 8, 3))
-    for skip, n in ((0, 7 * PAGE), (1, 7 * PAGE - 1), (PAGE - 1, 2), (2 * PAGE - 1, 3 * PAGE), (5, PAGE), (4000, 4 * PAGE)):
+    for skip, n in (
+        (0, 7 * PAGE),
+        (1, 7 * PAGE - 1),
+        (PAGE - 1, 2),
+        (2 * PAGE - 1, 2),
+        (2 * PAGE - 1, 3 * PAGE),
+        (5, PAGE),
+        (4000, 4 * PAGE),
+    ):
         assert client.read(0x100 * PAGE + skip, n) == whole[skip : skip + n]
     client.write(0x100 * PAGE + 9, whole[::-1][9:])
     assert client.read(0x100 * PAGE + 9, 7 * PAGE - 9) == whole[::-1][9:]
@@ -167,6 +175,18 @@ def test_bytes__within_a_page(space: VmSpace, client: VmClient, gpa: int, n: int
     client.write(gpa, text)
     space.set_tracking(True)
     assert dirty(space, 0, 0x10 * PAGE) == []
+
+
+def test_write__few_bytes_over_an_edge(space: VmSpace, client: VmClient, ram: RamObject) -> None:
+    """Resident or not, both pages get their bytes and are dirty, wherever the second one is in the host."""
+    space.map(ram, 0x100 * PAGE, PAGE, Prot.RW, 9 * PAGE)
+    space.map(ram, 0x101 * PAGE, PAGE, Prot.RW, 3 * PAGE)
+    space.populate(0x100 * PAGE, PAGE)
+    for text in (b"ab", b"cd"):
+        client.write(0x101 * PAGE - 1, text)
+        assert dirty(space, 0x100 * PAGE, 2 * PAGE) == [0, 1]
+        assert (client.read(10 * PAGE - 1, 1), client.read(3 * PAGE, 1)) == (text[:1], text[1:])
+        space.track_dirty(0x100 * PAGE, 2 * PAGE)
 
 
 def test_write__from_the_page_itself(client: VmClient) -> None:

@@ -296,3 +296,28 @@ def test_hold_many__of_nothing(client: VmClient) -> None:
         pages.scatter(np.empty((0, PAGE), np.uint8))
         pages.mark_dirty(np.empty(0, np.uint8))
         assert (pages.gather().shape, pages.release()) == ((0, PAGE), 0)
+
+
+def test_mark_dirty__adds_up(space: VmSpace, client: VmClient) -> None:
+    """Each call takes the deferral back for its pages, and none brings it back for those of another."""
+    with client.hold_many([0, PAGE, 2 * PAGE, 3 * PAGE], Prot.RW, defer_dirty=True) as pages:
+        for chosen in (0b0001, 0b0100, 0):
+            pages.mark_dirty(np.array([chosen], np.uint8))
+    assert dirty(space, 0, 0x10 * PAGE) == [0, 2]
+    with client.hold_many([4 * PAGE, 5 * PAGE], Prot.RW) as pages:
+        pages.mark_dirty(np.array([0b01], np.uint8))
+    assert dirty(space, 0, 0x10 * PAGE) == [0, 2, 4, 5]
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_release__after_unmap_marks_nobody(space: VmSpace, client: VmClient, ram: RamObject, selected: bool) -> None:
+    """Pages that were unmapped meanwhile mark neither the old leaves nor what is there now; the others mark theirs."""
+    space.map(ram, 0x10 * PAGE, PAGE, Prot.RW)
+    pages = client.hold_many([0, 0x10 * PAGE, PAGE], Prot.RW)
+    if selected:
+        pages.mark_dirty(np.array([0b111], np.uint8))
+    space.unmap(0, ram.length)
+    map_at(space, ram, 0)
+    space.populate(0, ram.length)
+    assert pages.release() == 2
+    assert dirty(space, 0, 0x11 * PAGE) == [0x10]

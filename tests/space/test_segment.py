@@ -228,6 +228,13 @@ def test_object__scattered(reservoir: Reservoir) -> None:
         assert segment.read(3 * PAGE - 3, 6) == text[3 * PAGE - 3 :][:6]
         vm.map_memseg(0, 0, 6 * PAGE, Prot.RW)
         assert vm.space.client().read(PAGE, 4 * PAGE) == text
+        whole = reservoir.buffer
+        for start in range(0, whole.size - 4 * PAGE + 1, PAGE // 2):
+            segment.write(0, bytes(k * 7 % 253 for k in range(4 * PAGE)))
+            source = whole[start : start + 4 * PAGE]
+            text = source.tobytes()
+            segment.write(0, source)
+            assert segment.read(0, 4 * PAGE) == text
     for kept in (1, 3):
         parts[kept].release()
 
