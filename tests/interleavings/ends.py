@@ -14,13 +14,16 @@ __all__: list[str] = []
 
 def _probe(scene: Scene, client: VmClient) -> None:
     """Have a client's look-ups fail in a space that is gone."""
-    find: Callable[..., Any] = client._find_resident
+    for name in ("_find_resident", "_find"):
+        setattr(client, name, _probing(scene, getattr(client, name)))
 
+
+def _probing(scene: Scene, find: Callable[..., Any]) -> Callable[..., Any]:
     def look(*arguments: Any) -> Any:
         assert not scene.space.destroyed, "a look-up walks the tables of a space that is gone"
         return find(*arguments)
 
-    client._find_resident = look
+    return look
 
 
 @scenario("held", "nothing there", "orphaned", forms=(EPT,), small=True)

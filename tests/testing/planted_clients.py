@@ -98,8 +98,8 @@ PLANTS: dict[str, list[Plant]] = {
         attribute(lambda guest: guest.unmapped, "_object", lambda guest: None),
     ],
     "holds know their frames": [
-        attribute(first, "_pfn", lambda guest: guest.ram.pfn_at(PAGE)), _batch_pfn,
-        attribute(lambda guest: guest.unmapped, "_pfn", lambda guest: guest.ram.pfn_at(0)),
+        attribute(first, "_address", lambda guest: guest.ram.pfn_at(PAGE) << 12), _batch_pfn,
+        attribute(lambda guest: guest.unmapped, "_address", lambda guest: guest.ram.pfn_at(0) << 12),
         attribute(lambda guest: guest.unmapped, "_object", lambda guest: guest.ram),
         spoil_leaf(RAM, lambda guest, entry: entry + PAGE),
     ],

@@ -133,7 +133,8 @@ PLANTS: dict[str, list[Plant]] = {
         _add_unused("free", _own_frame), _quarantine(_own_frame),
     ],
     "no hold has an unused frame": [
-        attribute(first, "_pfn", _unused_pfn("free")), attribute(lambda guest: guest.unmapped, "_pfn", _unused_pfn("empty")),
+        attribute(first, "_address", lambda guest: _unused_pfn("free")(guest) << 12),
+        attribute(lambda guest: guest.unmapped, "_address", lambda guest: _unused_pfn("empty")(guest) << 12),
         _quarantine(lambda guest: guest.gone._spans[0].pfn - guest.reservoir._base_pfn),
     ],
     "no view shows an unused frame": [_frames(_free_quarantined), _watch_nothing],
