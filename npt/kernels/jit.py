@@ -165,9 +165,8 @@ _FLAGS = {"_nrt": False}
 def kernel(signature: str, *, nogil: bool = True) -> Callable[[Callable[..., Any]], Any]:
     """Make a function a kernel: compiled on its first call for ``signature`` alone, without the GIL unless told, cached.
 
-    Callers pass Python integers and arrays; inside, all integers are of the types that the signature says. Letting the GIL go
-    costs more than the shortest kernels take.
-
+    Callers pass Python integers and arrays; inside, all integers are of the types that the signature says. ``nogil=False``
+    is for what takes less time than letting the GIL go.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

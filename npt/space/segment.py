@@ -202,7 +202,7 @@ class ObjectSegment(Segment):
         self._copy(offset, len(source), source)
 
     def _copy(self, offset: int, n: int, source: bytes | U8Array | None) -> bytes:
-        self._obj._check_own()  # or a forked child would wait for a lock that nobody gives back
+        self._obj._check_own()  # a forked child would wait for a lock that nobody gives back
         try:
             with self._lock:
                 pieces = self._pieces(offset, n, writable=source is not None)
@@ -223,6 +223,7 @@ class ObjectSegment(Segment):
 
     def _let_go(self) -> None:
         """Drop the object, unless a copy is under way that this came into as a finalizer: it does so when it ends."""
+        self._obj._check_own()
         if not self._lock._is_owned():
             with self._lock:
                 pass  # whoever copies has found it open
