@@ -13,6 +13,7 @@ from npt._types import U8Array
 
 SIZES = ("1GiB",)
 _BYTE = VALUE & 0xFF
+_CHUNK = 16 << 20  # written at once
 
 
 @pytest.fixture
@@ -20,8 +21,10 @@ def guest(format: PteFormat, size: int, seed: int) -> Iterator[Guest]:
     """A resident guest with bytes, no two pages alike."""
     made = Guest(format, size, backed=True, seed=seed)
     client = made.space.client()
-    for gpa in range(0, size, PAGE_SIZE):
-        client.write(gpa, gpa.to_bytes(8, "little") + bytes([_BYTE]) * 8)
+    for start in range(0, size, _CHUNK):
+        data = np.full((min(_CHUNK, size - start) // PAGE_SIZE, PAGE_SIZE // 8), VALUE, np.uint64)
+        data[:, 0] = start + np.arange(len(data)) * PAGE_SIZE
+        client.write(start, data)
     client.destroy()
     yield made
     made.close()

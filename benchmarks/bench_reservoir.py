@@ -22,9 +22,9 @@ def reservoir(size: int) -> Iterator[Reservoir]:
         yield made
 
 
-def bench_allocate(figure: Figure, reservoir: Reservoir) -> None:
-    """Many objects; each of them is a part of one free span."""
-    each, there = reservoir.size // _OBJECTS, list[RamObject]()
+def bench_allocate(figure: Figure, size: int) -> None:
+    """Many objects, each a part of one free span; without bytes, whose zeroing is timed below."""
+    reservoir, each, there = Reservoir(size, backed=False), size // _OBJECTS, list[RamObject]()
 
     def free() -> None:
         while there:
@@ -39,6 +39,7 @@ def bench_allocate(figure: Figure, reservoir: Reservoir) -> None:
 
     figure.take("allocate", allocate, n=_OBJECTS, unit="object", prepare=free, check=check)
     free()
+    reservoir.close()
 
 
 def bench_release(figure: Figure, reservoir: Reservoir) -> None:

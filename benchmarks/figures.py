@@ -14,7 +14,6 @@ Guarantees: no row without a checked first round; of n timings the least, the me
 """
 
 import gc
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,11 +62,12 @@ class Peer:
     name
         In words that a ratio can be followed by: ``read``, ``the baseline``.
     kind
-        ``limit`` and ``slower``: the ratio is the peer's time over ours. ``longer``: ours over the peer's.
+        ``limit`` and ``slower``: the ratio is the peer's time over ours. ``longer``: ours over the peer's; ``more`` is that of
+        what is no time.
     work
         What is timed.
     target
-        What the ratio must be at least; at most, for ``longer``. None: no target.
+        What the ratio must be at least; at most, for ``longer`` and ``more``. None: no target.
     n
         Units that the peer does, where they are not as many as ours.
     """
@@ -186,7 +186,7 @@ class Figure:
         ratio = value / peer
         row |= dict.fromkeys(("least", "median", "q1", "q3"), value)
         kept = dict.fromkeys(("ratio", "ratio_median", "ratio_q1", "ratio_q3"), ratio)
-        row["peers"] = [{"name": name, "kind": "longer", "least": peer, **kept, **_judge("longer", at_most, ratio, ratio)}]
+        row["peers"] = [{"name": name, "kind": "more", "least": peer, **kept, **_judge("more", at_most, ratio, ratio)}]
         self._finish(row | {"seconds": {}}, None)
 
     def _first(self, peers: Sequence[Peer], ours: Work) -> int:
@@ -231,26 +231,19 @@ def _spread(values: np.ndarray[Any, Any]) -> dict[str, float]:
 
 
 def _beside(peer: Peer, ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Ratios of the least times, of the medians, and the quartiles of those of the rounds."""
+    """The ratio of the least times; median and quartiles of the ratios of the rounds."""
     over, under = (ours, theirs) if peer.kind == "longer" else (theirs, ours)
-    ratio, median = float(over.min() / under.min()), statistics.median(over) / statistics.median(under)
-    q1, q3 = (float(q) for q in np.quantile(over / under, (0.25, 0.75)))
-    kept = {"ratio": ratio, "ratio_median": float(median), "ratio_q1": q1, "ratio_q3": q3}
-    least = float(theirs.min() * 1e9)
-    return {
-        "name": peer.name,
-        "kind": peer.kind,
-        "least": least,
-        **kept,
-        **_judge(peer.kind, peer.target, ratio, float(median)),
-    }
+    ratio, each = float(over.min() / under.min()), _spread(over / under)
+    kept = {"ratio": ratio, "ratio_median": each["median"], "ratio_q1": each["q1"], "ratio_q3": each["q3"]}
+    judged = _judge(peer.kind, peer.target, ratio, each["median"])
+    return {"name": peer.name, "kind": peer.kind, "least": float(theirs.min() * 1e9), **kept, **judged}
 
 
 def _judge(kind: str, target: float | None, *ratios: float) -> dict[str, Any]:
-    """Whether a target is met by the least times and by the medians; not sure where they differ."""
+    """Whether a target is met by the least times and by the median round; not sure where they differ."""
     if target is None:
         return {"target": None, "met": None}
-    met = [ratio <= target if kind == "longer" else ratio >= target for ratio in ratios]
+    met = [ratio <= target if kind in ("longer", "more") else ratio >= target for ratio in ratios]
     return {
         "target": target,
         "met": "yes" if all(met) else "no" if not any(met) else "by the least" if met[0] else "by the median",

@@ -54,6 +54,10 @@ class Guest:
         With bytes.
     seed
         Of what is random about it.
+    threads
+        That large works are split over; None leaves it to the space.
+    room
+        Bytes that are needed beside tables and guest memory; unless given, as many as limits and checks take.
 
     Attributes
     ----------
@@ -63,14 +67,25 @@ class Guest:
         As many words as there are leaf entries: what the limits are measured on.
     """
 
-    def __init__(self, format: PteFormat, size: int, *, backed: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self,
+        format: PteFormat,
+        size: int,
+        *,
+        backed: bool = False,
+        seed: int = 0,
+        threads: int | None = None,
+        room: int | None = None,
+    ) -> None:
         self.size, self.n_pages = size, size // PAGE_SIZE
         tables = self.n_pages * ENTRY_BYTES
-        ask(2 * tables + tables // 8 + (size if backed else 0), f"a guest of {format_size(size)}")
+        room = 4 * tables if room is None else room
+        ask(tables + tables // 64 + room + (size if backed else 0), f"a guest of {format_size(size)}")
         self.random = np.random.default_rng(seed)
         self.reservoir = Reservoir(size + _PART, backed=backed)
         self.ram, self._part = self.reservoir.allocate(size), self.reservoir.allocate(_PART)
-        self.space = VmSpace(size + _PART, format=format, reservoir=self.reservoir, track_dirty=True)
+        more: dict[str, Any] = {} if threads is None else {"threads": threads}
+        self.space = VmSpace(size + _PART, format=format, reservoir=self.reservoir, track_dirty=True, **more)
         self.space.map(self._part, size, _PART, Prot.RWX)
         self._mapped = False
         self.resident()

@@ -64,7 +64,7 @@ def _spread(row: dict[str, Any]) -> str:
 
 def _ratio(peer: dict[str, Any]) -> str:
     """A ratio of least times in words, then that of the medians and the quartiles of the rounds' own."""
-    words = {"limit": "of", "slower": "x", "longer": "times as long as"}[peer["kind"]]
+    words = {"limit": "of", "slower": "x", "longer": "times as long as", "more": "times"}[peer["kind"]]
     space = "" if peer["kind"] == "slower" else " "
     spread = ", ".join((_number(peer["ratio_median"]), f"{_number(peer['ratio_q1'])}-{_number(peer['ratio_q3'])}"))
     return f"{_number(peer['ratio'])}{space}{words} {peer['name']} ({spread})"
@@ -73,7 +73,7 @@ def _ratio(peer: dict[str, Any]) -> str:
 def _target(peer: dict[str, Any]) -> str:
     if peer["target"] is None:
         return ""
-    return f"{'<=' if peer['kind'] == 'longer' else '>='} {peer['target']:g}"
+    return f"{'<=' if peer['kind'] in ('longer', 'more') else '>='} {peer['target']:g}"
 
 
 def _met(peer: dict[str, Any]) -> str:
