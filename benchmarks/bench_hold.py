@@ -14,7 +14,7 @@ from benchmarks.guest import Guest
 from npt import PAGE_SIZE, Prot, PteFormat
 
 _PAGES = 256
-_CYCLES = 4096
+_CYCLES = 512
 
 
 def bare(n: int) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from npt._types import U64Array
 from npt.units import PAGE_SHIFT
 
 SIZES = ("1GiB", "16GiB")
-_MANY = 1 << 20
+_MANY = 1 << 18
 
 
 def bench_translate(figure: Figure, guest: Guest, tiny: bool) -> None:

@@ -10,6 +10,10 @@ the machine does meanwhile meets both alike. A process has its own luck with mem
 lives; therefore the unit is the process and not the round: each gives one number a benchmark, the least time of its rounds. The
 two handfuls of numbers are compared by rank (``ranks``), and the p values are corrected for the number of benchmarks.
 
+On a shared machine a neighbour may slow everything down for seconds. Right before each round a yardstick is timed, the same
+little work on both sides, and a round does not count if it took more than a tenth longer than the best there was. A process
+without a round that counts gives no number; others are run instead, up to three times as many as were asked for.
+
 A difference is told if it is unlikely to be chance (``--alpha``) *and* is worth telling (``--least``).
 
 The exit status is 0 if nothing got slower, 1 if something did, 2 if there is nothing to tell, 130 after an interrupt.
@@ -21,11 +25,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks import rows
+from benchmarks.figures import YARDSTICK
 from benchmarks.ranks import MOST, holm, least_p, p_value, ratio
 from benchmarks.trees import HERE, Tree, tree_of
 from npt.errors import InvalidArgument, NptError
@@ -34,10 +42,14 @@ from npt.studies.results import Results, provenance
 __all__ = ["Difference", "compare", "main"]
 
 _STORE = HERE / ".benchmarks" / "trees"
-_RUNS, _ALPHA, _LEAST = 10, 0.01, 0.03
+_RUNS, _ALPHA, _LEAST = 12, 0.01, 0.03
 _SLOWER, _NOTHING, _INTERRUPTED = 1, 2, 130
 
-Times = dict[str, list[float]]  # by name of the benchmark: a number of each process
+_MOST_TIMES = 3  # as many processes as asked for, where some were disturbed
+_DISTURBED = 1.1  # times the best yardstick
+
+Times = dict[str, list[float]]  # by name of the benchmark: a number of each process that was not disturbed
+Process = dict[str, NDArray[np.float64]]  # by name of the benchmark: times of its rounds in ns a unit; yardsticks
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,8 @@ class Difference:
         B over A, and its interval of 95 %.
     p : float
         That it is chance, corrected for the number of benchmarks.
+    n_a, n_b : int
+        Processes that gave a number.
     verdict : str
         ``slower``, ``faster`` or ``same``; B beside A.
     """
@@ -65,11 +79,14 @@ class Difference:
     low: float
     high: float
     p: float
+    n_a: int
+    n_b: int
     verdict: str
 
     def __str__(self) -> str:
         percent = f"{abs(self.ratio - 1) * 100:.1f} % {'more' if self.ratio > 1 else 'less'} time"
-        return f"{self.verdict:<7}{self.ratio:7.3f} [{self.low:.3f}, {self.high:.3f}]  p {self.p:.2g}  {self.name}  ({percent})"
+        interval = f"[{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.verdict:<7}{self.ratio:6.3f} {interval}  p {self.p:.2g}, n {self.n_a} {self.n_b}  {self.name}: {percent}"
 
 
 def compare(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], alpha: float, least: float) -> list[Difference]:
@@ -96,7 +113,7 @@ def _difference(name: str, a: Sequence[float], b: Sequence[float], p: float, alp
         verdict = "slower"
     elif p <= alpha and times <= 1 / (1 + least):
         verdict = "faster"
-    return Difference(name, sorted(a)[len(a) // 2], sorted(b)[len(b) // 2], times, low, high, p, verdict)
+    return Difference(name, sorted(a)[len(a) // 2], sorted(b)[len(b) // 2], times, low, high, p, len(a), len(b), verdict)
 
 
 def needed(n: int, alpha: float) -> int:
@@ -122,17 +139,34 @@ def _process(tree: Tree, arguments: Sequence[str]) -> Results:
     return found
 
 
-def _times(found: Results) -> dict[str, float]:
-    return {row["name"]: row["least"] for row in map(dict, found.rows) if rows.is_figure(row) and row["unit"].startswith("ns")}
+def _rounds(found: Results) -> Process:
+    """Rounds by benchmark, two rows each: times and yardsticks. Only of what was timed."""
+    kept = [row for row in map(dict, found.rows) if rows.is_figure(row) and YARDSTICK in row["seconds"]]
+    return {row["name"]: np.array([row["seconds"]["npt"], row["seconds"][YARDSTICK]]) * 1e9 / [[row["n"]], [1]] for row in kept}
+
+
+def undisturbed(sides: Sequence[Sequence[Process]], name: str) -> list[list[float]]:
+    """A number for each process of each side, without those that were disturbed in all rounds of a benchmark."""
+    there = [[process[name] for process in side if name in process] for side in sides]
+    best = min((rounds[1].min() for side in there for rounds in side), default=0.0)
+    counting = [[rounds[0][rounds[1] <= _DISTURBED * best] for rounds in side] for side in there]
+    return [[float(times.min()) for times in side if times.size] for side in counting]
+
+
+def _all(sides: Sequence[Sequence[Process]], names: Sequence[str]) -> tuple[Times, Times]:
+    """The numbers of all benchmarks that have any on both sides."""
+    found = {name: undisturbed(sides, name) for name in names}
+    there = {name: values for name, values in found.items() if all(values)}
+    return {name: a[:MOST] for name, (a, _) in there.items()}, {name: b[:MOST] for name, (_, b) in there.items()}
 
 
 def _rehearse(trees: Sequence[Tree], arguments: Sequence[str]) -> list[str]:
     """Run both sides once, so that kernels are compiled; names of the benchmarks that both can run."""
-    found: list[dict[str, float]] = []
+    found: list[Process] = []
     for side, tree in zip("AB", trees, strict=True):
         _say(f"{side} is {tree.name}, {tree.what}; a run to warm up")
         results = _process(tree, arguments)
-        found.append(_times(results))
+        found.append(_rounds(results))
         for row in map(dict, results.rows):
             if "failed" in row:
                 print(f"on {side}: {rows.line(row)}")
@@ -142,23 +176,20 @@ def _rehearse(trees: Sequence[Tree], arguments: Sequence[str]) -> list[str]:
     return names
 
 
-def _in_turn(trees: Sequence[Tree], runs: int) -> Iterator[tuple[int, int]]:
-    """Number of the run and of the side: A, B, B, A, A, B, ..."""
-    for run in range(runs):
-        for side in range(len(trees)) if run % 2 == 0 else reversed(range(len(trees))):
-            yield run, side
-
-
-def _measure(trees: Sequence[Tree], names: Sequence[str], runs: int, arguments: Sequence[str], times: Sequence[Times]) -> None:
-    """Fill in what each process measures."""
+def _measure(
+    trees: Sequence[Tree], names: Sequence[str], runs: int, arguments: Sequence[str], sides: tuple[list[Process], list[Process]]
+) -> None:
+    """Fill in what processes measure, A, B, B, A, A, B ..., until each benchmark has as many numbers as asked for."""
     start = time.monotonic()
-    for done, (run, side) in enumerate(_in_turn(trees, runs)):
-        left = f", about {(time.monotonic() - start) / done * (2 * runs - done):.0f} s left" if done else ""
-        _say(f"run {run + 1} of {runs}, {'AB'[side]}{left}")
-        found = _times(_process(trees[side], arguments))
-        for name in names:
-            if name in found:
-                times[side].setdefault(name, []).append(found[name])
+    for run in range(_MOST_TIMES * runs):
+        if run >= runs and all(len(values) >= runs for name in names for values in undisturbed(sides, name)):
+            break
+        for side in (0, 1) if run % 2 == 0 else (1, 0):
+            done = len(sides[0]) + len(sides[1])
+            left = f", about {(time.monotonic() - start) / done * (2 * runs - done):.0f} s left" if 0 < done < 2 * runs else ""
+            why = "" if run < runs else ", since others were disturbed"
+            _say(f"run {run + 1} of {runs}, {'AB'[side]}{left}{why}")
+            sides[side].append(_rounds(_process(trees[side], arguments)))
 
 
 def _say(text: str) -> None:
@@ -192,7 +223,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, compare, tell."""
     given, others = _parse(sys.argv[1:] if arguments is None else arguments)
-    times: tuple[Times, Times] = {}, {}
+    sides: tuple[list[Process], list[Process]] = [], []
     status = 0
     try:
         trees = [tree_of(name, _STORE) for name in (given.a, given.b)]
@@ -203,24 +234,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--runs {needed(len(names), given.alpha)}, or select fewer with -k"
             )
         try:
-            _measure(trees, names, given.runs, others, times)
+            _measure(trees, names, given.runs, others, sides)
         except KeyboardInterrupt:
             _say("interrupted; this is what there is")
             status = _INTERRUPTED
-        return status or _tell(given, trees, times)
+        told = _tell(given, others, trees, _all(sides, names))
+        return status or told
     except (NptError, OSError) as error:
         _say(f"error: {error.strerror or error}")
         return _NOTHING
 
 
-def _tell(given: argparse.Namespace, trees: Sequence[Tree], times: tuple[Times, Times]) -> int:
+def _tell(given: argparse.Namespace, others: Sequence[str], trees: Sequence[Tree], times: tuple[Times, Times]) -> int:
     differences = compare(*times, given.alpha, given.least)
     for difference in sorted(differences, key=lambda one: -one.ratio):
         print(difference)
     count = {verdict: sum(one.verdict == verdict for one in differences) for verdict in ("slower", "faster", "same")}
     print(", ".join(f"{n} {verdict}" for verdict, n in count.items()))
     if given.json is not None:
-        meta = provenance(runs=given.runs, alpha=given.alpha, least=given.least, a=trees[0].what, b=trees[1].what)
+        meta = provenance(
+            arguments=others, runs=given.runs, alpha=given.alpha, least=given.least, a=trees[0].what, b=trees[1].what
+        )
         kept = [{**asdict(one), "times_a": times[0][one.name], "times_b": times[1][one.name]} for one in differences]
         Results(kept, meta).save_json(given.json)
     return _SLOWER if count["slower"] else 0

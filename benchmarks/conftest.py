@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check the options; keep pytest-benchmark's table of means out of the way."""
     config.option.benchmark_quiet = True
     config.option.reportchars = "fE"  # what was skipped has a line already
+    config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")  # since its first round failed
     tiny = config.getoption("tiny")
     for name, small, usual in (("rounds", 1, _ROUNDS), ("seconds", 0.0, _SECONDS)):
         if config.getoption(name) is None:

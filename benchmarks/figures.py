@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Figure", "Peer", "Work", "limit", "longer", "slower"]
+__all__ = ["YARDSTICK", "Figure", "Peer", "Work", "limit", "longer", "slower"]
 
-_MOST_ROUNDS = 200
+_MOST_ROUNDS = 500
 _NPT = "npt"
+YARDSTICK = "yardstick"
+_STICK_TURNS = 1000
 
 
 def _nothing(*_: Any) -> None:
@@ -112,7 +114,8 @@ class Figure:
     seconds
         More rounds are done while they fit into this.
     alone
-        Leave the peers out: for ``benchmarks.compare``, which has two npts.
+        Leave the peers out, and time a yardstick right before each run instead: work that is always the same, and takes
+        longer only when somebody disturbs this process. For ``benchmarks.compare``, whose peer is another npt.
     keep
         Gets the row.
     """
@@ -164,6 +167,8 @@ class Figure:
             for peer in there:
                 seconds[peer.name].append(_time(peer.work)[0])
             prepare()
+            if self._alone:
+                seconds.setdefault(YARDSTICK, []).append(_time(_STICK)[0])
 
         collecting = gc.isenabled()
         gc.collect()
@@ -203,6 +208,14 @@ class Figure:
         self._keep(row)
 
 
+def _stick() -> None:
+    for _ in range(_STICK_TURNS):
+        pass
+
+
+_STICK = Work(_stick)
+
+
 def _time(work: Work) -> tuple[float, Any]:
     """Seconds of one run, and its result."""
     work.prepare()
@@ -217,7 +230,7 @@ def _row(what: dict[str, Any], seconds: dict[str, list[float]], n: int, peers: S
     ours = np.array(seconds[_NPT]) / n
     row = {**what, "n": n, "rounds": ours.size, **_spread(ours * 1e9)}
     row["peers"] = [_beside(peer, ours, np.array(seconds[peer.name]) / (peer.n or n)) for peer in peers]
-    row["seconds"] = seconds
+    row["seconds"] = {name: [round(one, 9) for one in times] for name, times in seconds.items()}
     return row
 
 

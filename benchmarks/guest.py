@@ -19,7 +19,7 @@ __all__ = ["ENTRY_BYTES", "VALUE", "Guest", "Running", "ask", "bitmap_of", "same
 VALUE = 0x5A5A5A5A5A5A5A5A  # to fill with; zeroing can be cheaper than storing
 ENTRY_BYTES = 8
 _PART = 2 << 20  # of a guest, where its vCPU runs
-_ACCESSES = 1 << 21  # of a run of that
+_ACCESSES = 1 << 19  # of a run of that
 _SPARE = 256 << 20  # for the process itself
 _CLUSTER = 256  # pages
 

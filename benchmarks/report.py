@@ -18,7 +18,7 @@ import pytest
 from benchmarks import rows
 from npt._files import write_whole
 from npt.errors import NptError
-from npt.studies.results import Results, provenance
+from npt.studies.results import Results
 
 __all__ = ["main", "report"]
 
@@ -47,12 +47,12 @@ def _said(meta: Mapping[str, Any]) -> str:
 
 def _run(arguments: Sequence[str], path: Path) -> tuple[int, Results]:
     """Run the benchmarks; what they measured, however that ended."""
-    where = [] if any("bench_" in one for one in arguments) else [str(_HERE)]
+    where = [] if any(Path(one.split("::")[0]).is_file() for one in arguments) else [str(_HERE)]
     status = int(pytest.main([*where, f"--rootdir={_HERE.parent}", f"--rows={path}", *arguments]))
     if not path.exists():
         raise SystemExit(status)
     found = rows.read(path)
-    return status, Results(found.rows, {**found.meta, "command": provenance()["command"]})
+    return status, Results(found.rows, {**found.meta, "command": ["python -m benchmarks.report", *sys.argv[1:]]})
 
 
 def _save(results: Results, out: Path | None) -> None:

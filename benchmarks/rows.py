@@ -24,7 +24,8 @@ def line(row: dict[str, Any]) -> str:
     if not is_figure(row):
         word = "skipped" if "skipped" in row else "failed"
         return f"{row['name']}: {word}: {row[word]}"
-    said = [f"{row['format']:<3} {_size(row):>7} {row['work']:<40}  {_number(row['least'])} {row['unit']} ({_spread(row)})"]
+    least, spread, unit = _value(row)
+    said = [f"{row['format']:<3} {_size(row):>7} {row['work']:<40}  {least} {unit} ({spread})"]
     for peer in row["peers"]:
         judged = f", target {_target(peer)}: {_met(peer)}" if peer["target"] is not None else ""
         said.append(f"{_ratio(peer)}{judged}")
@@ -38,7 +39,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """
     cells = [_HEAD]
     for row in filter(is_figure, rows):
-        what = (row["work"], row["format"], _size(row), _number(row["least"]), _spread(row), row["unit"], str(row["rounds"]))
+        what = (row["work"], row["format"], _size(row), *_value(row), str(row["rounds"]))
         for k, peer in enumerate(row["peers"] or [None]):
             judged = ("", "", "") if peer is None else (_ratio(peer), _target(peer), _met(peer))
             cells.append((*(what if k == 0 else [""] * len(what)), *judged))
@@ -58,8 +59,13 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _spread(row: dict[str, Any]) -> str:
-    return f"{_number(row['median'])}, {_number(row['q1'])}-{_number(row['q3'])}"
+def _value(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Least value, median with quartiles, and their unit; long times in milliseconds."""
+    unit, part = row["unit"], 1.0
+    if unit.startswith("ns ") and row["least"] >= 1e6:
+        unit, part = f"ms {unit[3:]}", 1e-6
+    least, median, q1, q3 = (_number(row[name] * part) for name in ("least", "median", "q1", "q3"))
+    return least, f"{median}, {q1}-{q3}", unit
 
 
 def _ratio(peer: dict[str, Any]) -> str:
