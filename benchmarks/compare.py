@@ -10,9 +10,9 @@ the machine does meanwhile meets both alike. A process has its own luck with mem
 lives; therefore the unit is the process and not the round: each gives one number a benchmark, the least time of its rounds. The
 two handfuls of numbers are compared by rank (``ranks``), and the p values are corrected for the number of benchmarks.
 
-On a shared machine a neighbour may slow everything down for seconds. Right before each round a yardstick is timed, the same
-little work on both sides, and a round does not count if it took more than a tenth longer than the best there was. A process
-without a round that counts gives no number; others are run instead, up to three times as many as were asked for.
+On a shared machine a neighbour may slow everything down for seconds. Right before and behind each round a yardstick is timed,
+the same little work on both sides, and a round does not count if it took more than a tenth longer than the best there was. A
+process with too few rounds that count gives no number; others are run instead, up to three times as many as were asked for.
 
 A difference is told if it is unlikely to be chance (``--alpha``) *and* is worth telling (``--least``).
 
@@ -47,6 +47,7 @@ _SLOWER, _NOTHING, _INTERRUPTED = 1, 2, 130
 
 _MOST_TIMES = 3  # as many processes as asked for, where some were disturbed
 _DISTURBED = 1.1  # times the best yardstick
+_ENOUGH = 3  # rounds that count, for the least of them to mean something
 
 Times = dict[str, list[float]]  # by name of the benchmark: a number of each process that was not disturbed
 Process = dict[str, NDArray[np.float64]]  # by name of the benchmark: times of its rounds in ns a unit; yardsticks
@@ -146,11 +147,16 @@ def _rounds(found: Results) -> Process:
 
 
 def undisturbed(sides: Sequence[Sequence[Process]], name: str) -> list[list[float]]:
-    """A number for each process of each side, without those that were disturbed in all rounds of a benchmark."""
+    """A number for each process of each side, without those that were disturbed in nearly all rounds of a benchmark."""
     there = [[process[name] for process in side if name in process] for side in sides]
     best = min((rounds[1].min() for side in there for rounds in side), default=0.0)
-    counting = [[rounds[0][rounds[1] <= _DISTURBED * best] for rounds in side] for side in there]
-    return [[float(times.min()) for times in side if times.size] for side in counting]
+    return [[least for rounds in side if (least := _least(rounds, _DISTURBED * best)) is not None] for side in there]
+
+
+def _least(rounds: NDArray[np.float64], most: float) -> float | None:
+    """Least time of the rounds whose yardstick is no longer than that, if they are enough."""
+    counting = rounds[0][rounds[1] <= most]
+    return float(counting.min()) if counting.size >= min(_ENOUGH, rounds.shape[1]) else None
 
 
 def _all(sides: Sequence[Sequence[Process]], names: Sequence[str]) -> tuple[Times, Times]:

@@ -114,8 +114,8 @@ class Figure:
     seconds
         More rounds are done while they fit into this.
     alone
-        Leave the peers out, and time a yardstick right before each run instead: work that is always the same, and takes
-        longer only when somebody disturbs this process. For ``benchmarks.compare``, whose peer is another npt.
+        Leave the peers out, and time a yardstick right before and behind each run instead: work that is always the same, and
+        takes longer only when somebody disturbs this process. For ``benchmarks.compare``, whose peer is another npt.
     keep
         Gets the row.
     """
@@ -162,26 +162,33 @@ class Figure:
         there = [] if self._alone else [peer for peer in peers if peer is not None]
         seconds: dict[str, list[float]] = {peer.name: [] for peer in there}
         assert len(seconds) == len(there), "two peers of one name"
+        sticks: list[float] = []
 
         def setup() -> None:
             for peer in there:
                 seconds[peer.name].append(_time(peer.work)[0])
             prepare()
             if self._alone:
-                seconds.setdefault(YARDSTICK, []).append(_time(_STICK)[0])
+                sticks.append(_time(_STICK)[0])
+
+        def teardown() -> None:
+            if self._alone:
+                sticks[-1] = max(sticks[-1], _time(_STICK)[0])
 
         collecting = gc.isenabled()
         gc.collect()
         gc.disable()
         try:
             rounds = self._first(there, Work(run, prepare, check=check))
-            self._benchmark.pedantic(run, setup=setup, rounds=rounds)
+            self._benchmark.pedantic(run, setup=setup, teardown=teardown, rounds=rounds)
         finally:
             if collecting:
                 gc.enable()
         if self._benchmark.stats is None:  # --benchmark-disable
             return
         seconds[_NPT] = list(self._benchmark.stats.stats.data)
+        if sticks:
+            seconds[YARDSTICK] = sticks
         self._finish(_row({**self._what, "work": title, "unit": f"ns {_a(unit)}"}, seconds, n, there), notes)
 
     def value(self, title: str, value: float, unit: str, name: str, peer: float, *, at_most: float) -> None:

@@ -80,14 +80,14 @@ def test_needed__runs_grow_with_the_benchmarks() -> None:
 
 
 def test_undisturbed__by_the_yardstick() -> None:
-    """Rounds with a slow yardstick do not count; a process with no others gives no number."""
+    """Rounds with a slow yardstick do not count; a process with fewer than three others gives no number."""
 
-    def process(*rounds: tuple[float, float]) -> Process:
-        return {"it": np.array(rounds).T}
+    def process(times: list[float], sticks: list[float]) -> Process:
+        return {"it": np.array([times, sticks])}
 
-    a = [process((5.0, 1.0), (6.0, 1.05)), process((3.0, 1.2), (7.0, 1.0)), process((4.0, 1.3))]
-    b = [process((8.0, 1.1)), {}]
-    assert undisturbed((a, b), "it") == [[5.0, 7.0], [8.0]]
+    a = [process([5, 6, 7, 1], [1, 1.05, 1.1, 1.11]), process([3, 7, 7, 7], [1.2, 1, 1, 1.2]), process([4, 9], [1, 1])]
+    b = [process([8, 9, 7], [1.1, 1.0, 1.1]), {}]
+    assert undisturbed((a, b), "it") == [[5.0, 4.0], [7.0]]
 
 
 # -- the command --------------------------------------------------------------------------------------------------------

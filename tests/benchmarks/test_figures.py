@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import figures, rows
-from benchmarks.figures import Figure, limit, longer, slower
+from benchmarks.figures import Figure, Work, limit, longer, slower
 
 
 class Clock:
@@ -36,12 +36,20 @@ class Benchmark:
         self._clock, self.extra_info = clock, dict[str, Any]()
         self.stats = SimpleNamespace(stats=SimpleNamespace(data=list[float]()))
 
-    def pedantic(self, run: Callable[[], Any], *, setup: Callable[[], None] = lambda: None, rounds: int = 1) -> None:
+    def pedantic(
+        self,
+        run: Callable[[], Any],
+        *,
+        setup: Callable[[], None] = lambda: None,
+        teardown: Callable[[], None] = lambda: None,
+        rounds: int = 1,
+    ) -> None:
         for _ in range(rounds):
             setup()
             start = self._clock.now
             run()
             self.stats.stats.data.append(self._clock.now - start)
+            teardown()
 
 
 @pytest.fixture
@@ -109,12 +117,14 @@ def test_figure__more_rounds_where_they_are_short(clock: Clock, kept: list[dict[
     assert [row["rounds"] for row in kept] == [20, 3]
 
 
-def test_figure__alone(clock: Clock, kept: list[dict[str, Any]]) -> None:
-    """Without its peers, but with a yardstick before each round."""
-    figure = taker(clock, kept, alone=True)
-    figure.take("it", clock.work("run", 1, 1, 1, 1), slower("peer", clock.work("peer")), n=1)
+def test_figure__alone(clock: Clock, kept: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its peers, but with a yardstick before and behind each round, of which the longer counts."""
+    stick = clock.work("stick", 1, 2, 5, 3, 1, 1)
+    monkeypatch.setattr(figures, "_STICK", Work(stick))
+    taker(clock, kept, alone=True).take("it", clock.work("run", *[7.0] * 4), slower("peer", clock.work("peer")), n=1)
+    assert clock.done == ["run", *["stick", "run", "stick"] * 3]
     assert kept[0]["peers"] == []
-    assert {name: len(times) for name, times in kept[0]["seconds"].items()} == {"npt": 3, "yardstick": 3}
+    assert kept[0]["seconds"] == {"npt": [7, 7, 7], "yardstick": [2, 5, 1]}
 
 
 def test_figure__of_what_is_no_time(clock: Clock, kept: list[dict[str, Any]]) -> None:
