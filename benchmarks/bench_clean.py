@@ -43,9 +43,10 @@ def bench_clean(figure: Figure, guest: Guest, scanned: Guest, atomic: bool) -> N
 
     def ready(one: Guest, on: Running, off: Running) -> None:
         off.stop()
+        one.dirty(pages)
         if atomic:
             on.start()
-        one.dirty(pages)
+            on.ready()
 
     full = slower(
         "the full scan", lambda: scanned.space.track_dirty(0, scanned.size), prepare=lambda: ready(scanned, there, here),
@@ -56,6 +57,7 @@ def bench_clean(figure: Figure, guest: Guest, scanned: Guest, atomic: bool) -> N
             f"harvest, 0.1 % of the tables, {'beside a vCPU' if atomic else 'quiesced'}",
             lambda: guest.space.track_dirty(0, guest.size), guest.read(), full,
             n=guest.n_pages, prepare=lambda: ready(guest, here, there), check=guest.check_harvest(pages),
+            beside=here if atomic else None,
         )  # fmt: skip
     finally:
         here.stop()

@@ -10,21 +10,21 @@ _FEW = 0.01  # dirty: what is asked for then is a share of the read limit
 _TIMES_BASELINE = {0.1: 8, 0.5: 5, 1.0: 1.3}
 
 
-def _of_read(guest: Guest, share: float, mode: str) -> float | None:
-    if mode == "quiesced":
+def _of_read(guest: Guest, share: float, vcpu: Running | None) -> float | None:
+    if vcpu is None:
         return 0.5
     return {1 << 30: 0.45, 64 << 30: 0.8}.get(guest.size) if share <= _FEW else None
 
 
 @pytest.mark.parametrize(("share", "how"), _CASES, ids=[f"{share * 100:g}%-{how}" for share, how in _CASES])
-def bench_harvest(figure: Figure, guest: Guest, mode: str, share: float, how: str) -> None:
+def bench_harvest(figure: Figure, guest: Guest, vcpu: Running | None, share: float, how: str) -> None:
     space, pages = guest.space, guest.some(share, how)
     kicks = space.counters.kicks
-    times = _TIMES_BASELINE.get(share) if mode != "quiesced" and how != "clustered" else None
+    times = _TIMES_BASELINE.get(share) if vcpu is not None and how != "clustered" else None
     figure.take(
-        f"harvest, {share * 100:g} % {how}, {mode}", lambda: space.track_dirty(0, guest.size),
-        guest.read(_of_read(guest, share, mode)), guest.per_page_harvest(pages, times),
-        n=guest.n_pages, prepare=lambda: guest.dirty(pages), check=guest.check_harvest(pages),
+        f"harvest, {share * 100:g} % {how}, {vcpu or 'quiesced'}", lambda: space.track_dirty(0, guest.size),
+        guest.read(_of_read(guest, share, vcpu)), guest.per_page_harvest(pages, times),
+        n=guest.n_pages, beside=vcpu, prepare=lambda: guest.dirty(pages), check=guest.check_harvest(pages),
         notes=lambda: {"kicks": space.counters.kicks - kicks},
     )  # fmt: skip
 
@@ -36,6 +36,7 @@ def bench_forms(figure: Figure, guest: Guest) -> None:
     def beside() -> None:
         running.start()
         guest.dirty(pages)
+        running.ready()
 
     def alone() -> None:
         running.stop()

@@ -2,7 +2,7 @@
 
 from benchmarks import baseline
 from benchmarks.figures import Figure, slower
-from benchmarks.guest import Guest
+from benchmarks.guest import Guest, Running
 
 _TARGETS = ((16 << 30, 0.6), (1 << 30, 0.45))  # of fill, from a size on
 
@@ -12,7 +12,7 @@ def target_of(size: int) -> float | None:
     return next((target for least, target in _TARGETS if size >= least), None)
 
 
-def bench_populate(figure: Figure, guest: Guest, mode: str) -> None:
+def bench_populate(figure: Figure, guest: Guest, vcpu: Running | None) -> None:
     def empty() -> None:
         guest.mapped()
         guest.resident()
@@ -23,6 +23,7 @@ def bench_populate(figure: Figure, guest: Guest, mode: str) -> None:
         prepare=empty, check=guest.check_fresh,
     )  # fmt: skip
     figure.take(
-        f"populate, {mode}", lambda: guest.space.populate(0, guest.size), guest.fill(target_of(guest.size)), per_page,
-        n=guest.n_pages, prepare=guest.mapped, check=guest.check_fresh,
+        f"populate, {vcpu or 'quiesced'}", lambda: guest.space.populate(0, guest.size),
+        guest.fill(target_of(guest.size)), per_page,
+        n=guest.n_pages, beside=vcpu, prepare=guest.mapped, check=guest.check_fresh,
     )  # fmt: skip

@@ -3,10 +3,10 @@
 from benchmarks import baseline
 from benchmarks.bench_populate import target_of
 from benchmarks.figures import Figure, slower
-from benchmarks.guest import Guest
+from benchmarks.guest import Guest, Running
 
 
-def bench_unmap(figure: Figure, guest: Guest, mode: str) -> None:
+def bench_unmap(figure: Figure, guest: Guest, vcpu: Running | None) -> None:
     def restore() -> None:
         baseline.populate(guest.levels, 0, guest.n_pages, guest.entry)
 
@@ -18,6 +18,6 @@ def bench_unmap(figure: Figure, guest: Guest, mode: str) -> None:
         prepare=guest.resident, after=restore, check=check,
     )  # fmt: skip
     figure.take(
-        f"unmap, {mode}", guest.unmap, guest.fill(target_of(guest.size)), per_page,
-        n=guest.n_pages, prepare=guest.resident, check=guest.check_gone,
+        f"unmap, {vcpu or 'quiesced'}", guest.unmap, guest.fill(target_of(guest.size)), per_page,
+        n=guest.n_pages, beside=vcpu, prepare=guest.resident, check=guest.check_gone,
     )  # fmt: skip

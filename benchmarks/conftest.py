@@ -169,10 +169,10 @@ def guest(format: PteFormat, size: int, seed: int) -> Iterator[Guest]:
 
 
 @pytest.fixture(params=["quiesced", "beside"])
-def mode(request: pytest.FixtureRequest, guest: Guest) -> Iterator[str]:
-    """No client on CPU; or a vCPU on CPU elsewhere in the space, for the whole of the measurement."""
+def vcpu(request: pytest.FixtureRequest, guest: Guest) -> Iterator[Running | None]:
+    """None: no client is on CPU; or a vCPU that is on CPU elsewhere in the space, for the whole of the measurement."""
     if request.param == "quiesced":
-        yield "quiesced"
+        yield None
     else:
-        with Running(guest):
-            yield "beside a vCPU"
+        with Running(guest) as running:
+            yield running

@@ -17,11 +17,11 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["YARDSTICK", "Figure", "Peer", "Work", "limit", "longer", "slower"]
+__all__ = ["YARDSTICK", "Beside", "Figure", "Peer", "Work", "limit", "longer", "slower"]
 
 _MOST_ROUNDS = 500
 _NPT = "npt"
@@ -79,6 +79,16 @@ class Peer:
     work: Work
     target: float | None = None
     n: int | None = None
+
+
+class Beside(Protocol):
+    """Somebody who is to be at work while something else is timed."""
+
+    def ready(self) -> None:
+        """Return when at work."""
+
+    def there(self) -> bool:
+        """Whether it was, since then."""
 
 
 def limit(name: str, run: Callable[[], Any], *, at_least: float | None = None, **more: Callable[..., Any]) -> Peer:
@@ -142,6 +152,7 @@ class Figure:
         unit: str = "page",
         prepare: Callable[[], Any] = _nothing,
         check: Callable[[Any], Any] = _nothing,
+        beside: Beside | None = None,
         notes: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         """Check a work and its peers, time them, and keep the row.
@@ -156,6 +167,8 @@ class Figure:
             What it is set beside; None is left out.
         n, unit
             How many of what a run does.
+        beside
+            Somebody who is to be at work meanwhile; rounds without do not count.
         notes
             Called at the end; more that belongs to the row.
         """
@@ -163,6 +176,7 @@ class Figure:
         seconds: dict[str, list[float]] = {peer.name: [] for peer in there}
         assert len(seconds) == len(there), "two peers of one name"
         sticks: list[float] = []
+        counts: list[bool] = []
 
         def setup() -> None:
             for peer in there:
@@ -170,8 +184,11 @@ class Figure:
             prepare()
             if self._alone:
                 sticks.append(_time(_STICK)[0])
+            if beside is not None:
+                beside.ready()
 
         def teardown() -> None:
+            counts.append(beside is None or beside.there())
             if self._alone:
                 sticks[-1] = max(sticks[-1], _time(_STICK)[0])
 
@@ -189,7 +206,8 @@ class Figure:
         seconds[_NPT] = list(self._benchmark.stats.stats.data)
         if sticks:
             seconds[YARDSTICK] = sticks
-        self._finish(_row({**self._what, "work": title, "unit": f"ns {_a(unit)}"}, seconds, n, there), notes)
+        kept = {name: _counting(times, counts) for name, times in seconds.items()}
+        self._finish(_row({**self._what, "work": title, "unit": f"ns {_a(unit)}"}, kept, n, there), notes)
 
     def value(self, title: str, value: float, unit: str, name: str, peer: float, *, at_most: float) -> None:
         """Keep what is no time: a number of units, beside another one."""
@@ -231,6 +249,11 @@ def _time(work: Work) -> tuple[float, Any]:
     elapsed = time.perf_counter() - start
     work.after()
     return elapsed, result
+
+
+def _counting(times: list[float], counts: list[bool]) -> list[float]:
+    """Those of the rounds that count; all, if none does: the machine is too busy for better."""
+    return [one for one, does in zip(times, counts, strict=True) if does] or times
 
 
 def _row(what: dict[str, Any], seconds: dict[str, list[float]], n: int, peers: Sequence[Peer]) -> dict[str, Any]:

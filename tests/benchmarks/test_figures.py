@@ -127,6 +127,17 @@ def test_figure__alone(clock: Clock, kept: list[dict[str, Any]], monkeypatch: py
     assert kept[0]["seconds"] == {"npt": [7, 7, 7], "yardstick": [2, 5, 1]}
 
 
+def test_figure__rounds_that_were_not_beside_anybody_do_not_count(clock: Clock, kept: list[dict[str, Any]]) -> None:
+    """Neither their times nor their peers'; unless there are no others."""
+    for there, ours, theirs in ([True, False, True], [2, 4], [1, 1]), ([False] * 3, [2, 1, 4], [1, 0.5, 1]):
+        answers = iter(there)
+        other = SimpleNamespace(ready=clock.work("ready", 0, 0, 0), there=lambda answers=answers: next(answers))
+        cycle = longer("cycle", clock.work("cycle", 9, 1, 0.5, 1))
+        taker(clock, kept).take("it", clock.work("run", 9, 2, 1, 4), cycle, n=1, beside=other)
+        assert clock.done[-3:] == ["cycle", "ready", "run"]
+        assert kept[-1]["seconds"] == {"npt": ours, "cycle": theirs}
+
+
 def test_figure__of_what_is_no_time(clock: Clock, kept: list[dict[str, Any]]) -> None:
     """A number of bytes beside another."""
     taker(clock, kept).value("memory", 8.2, "bytes a page", "8 bytes a page", 8, at_most=1.01)
