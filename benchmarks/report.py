@@ -49,10 +49,15 @@ def _run(arguments: Sequence[str], path: Path) -> tuple[int, Results]:
     """Run the benchmarks; what they measured, however that ended."""
     where = [] if any(Path(one.split("::")[0]).is_file() for one in arguments) else [str(_HERE)]
     status = int(pytest.main([*where, f"--rootdir={_HERE.parent}", f"--rows={path}", *arguments]))
-    if not path.exists():
-        raise SystemExit(status)
-    found = rows.read(path)
+    try:
+        found = rows.read(path)
+    except (NptError, FileNotFoundError):  # nothing was measured; pytest has said why
+        raise SystemExit(_said_by(status)) from None
     return status, Results(found.rows, {**found.meta, "command": ["python -m benchmarks.report", *sys.argv[1:]]})
+
+
+def _said_by(status: int) -> int:
+    return _INTERRUPTED if status == pytest.ExitCode.INTERRUPTED else status
 
 
 def _save(results: Results, out: Path | None) -> None:
@@ -106,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NptError, OSError) as error:
         print(f"error: {error.strerror or error}", file=sys.stderr)
         return 2
-    return _INTERRUPTED if status == pytest.ExitCode.INTERRUPTED else status
+    return _said_by(status)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,14 @@ def test_report__of_an_interrupted_run(
     assert len(json.loads((tmp_path / "report.json").read_text())["rows"]) == 1
 
 
+def test_report__interrupted_before_the_first_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to tell, and it is no mistake of the user's."""
+    monkeypatch.setattr(pytest, "main", lambda _: pytest.ExitCode.INTERRUPTED)
+    with pytest.raises(SystemExit, match="130"):
+        main(["--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- the benchmarks themselves ------------------------------------------------------------------------------------------
 
 
