@@ -14,7 +14,8 @@ On a shared machine a neighbour may slow everything down for seconds. Right befo
 the same little work on both sides, and a round does not count if it took more than a tenth longer than the best there was. A
 process with too few rounds that count gives no number; others are run instead, up to three times as many as were asked for.
 
-A difference is told if it is unlikely to be chance (``--alpha``) *and* is worth telling (``--least``).
+A difference is told if it is unlikely to be chance (``--alpha``) *and* is worth telling (``--least``). Where none is told,
+but the interval has room for a tenth, that is said: *unsure*.
 
 The exit status is 0 if nothing got slower, 1 if something did, 2 if there is nothing to tell, 130 after an interrupt.
 """
@@ -43,6 +44,7 @@ __all__ = ["Difference", "compare", "main"]
 
 _STORE = HERE / ".benchmarks" / "trees"
 _RUNS, _ALPHA, _LEAST = 12, 0.01, 0.03
+_MUCH = 1.1
 _SLOWER, _NOTHING, _INTERRUPTED = 1, 2, 130
 
 _MOST_TIMES = 3  # as many processes as asked for, where some were disturbed
@@ -70,7 +72,7 @@ class Difference:
     n_a, n_b : int
         Processes that gave a number.
     verdict : str
-        ``slower``, ``faster`` or ``same``; B beside A.
+        ``slower``, ``faster``, ``same`` or ``unsure``; B beside A.
     """
 
     name: str
@@ -109,7 +111,7 @@ def compare(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], 
 
 def _difference(name: str, a: Sequence[float], b: Sequence[float], p: float, alpha: float, least: float) -> Difference:
     times, low, high = ratio(a, b)
-    verdict = "same"
+    verdict = "same" if low > 1 / _MUCH and high < _MUCH else "unsure"
     if p <= alpha and times >= 1 + least:
         verdict = "slower"
     elif p <= alpha and times <= 1 / (1 + least):
@@ -255,7 +257,7 @@ def _tell(given: argparse.Namespace, others: Sequence[str], trees: Sequence[Tree
     differences = compare(*times, given.alpha, given.least)
     for difference in sorted(differences, key=lambda one: -one.ratio):
         print(difference)
-    count = {verdict: sum(one.verdict == verdict for one in differences) for verdict in ("slower", "faster", "same")}
+    count = {verdict: sum(one.verdict == verdict for one in differences) for verdict in ("slower", "faster", "same", "unsure")}
     print(", ".join(f"{n} {verdict}" for verdict, n in count.items()))
     if given.json is not None:
         meta = provenance(

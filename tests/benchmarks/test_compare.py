@@ -33,8 +33,8 @@ def made_up(seed: int, *, n: int = 20, slower: dict[str, float] | None = None) -
 
 
 def verdicts(a: Times, b: Times) -> dict[str, str]:
-    """Of those that are not the same."""
-    return {one.name: one.verdict for one in compare(a, b, 0.01, 0.03) if one.verdict != "same"}
+    """Of those that differ."""
+    return {one.name: one.verdict for one in compare(a, b, 0.01, 0.03) if one.verdict in ("slower", "faster")}
 
 
 def test_compare__a_tenth_is_noticed() -> None:
@@ -77,6 +77,13 @@ def test_needed__runs_grow_with_the_benchmarks() -> None:
     """So many that the least p value there is can be told: 2 of 252 deals, 2 of 12870."""
     assert needed(1, 0.01) == 5
     assert needed(64, 0.01) == 8
+
+
+def test_compare__too_few_or_too_noisy_to_be_sure() -> None:
+    """That nothing was found does not say that nothing is there."""
+    quiet, few, noisy = [1.0, 1.01, 1.02] * 4, [1.0, 1.01], [1.0, 1.2, 1.5] * 4
+    found = compare({"quiet": quiet, "few": few, "noisy": noisy}, {"quiet": quiet, "few": few, "noisy": noisy}, 0.01, 0.03)
+    assert [one.verdict for one in found] == ["same", "unsure", "unsure"]
 
 
 def test_undisturbed__by_the_yardstick() -> None:
@@ -128,7 +135,7 @@ def test_main__says_what_got_slower(
     assert "".join(sides) == "AB" + "ABBA" * 3
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("slower")
-    assert said[-1] == "1 slower, 0 faster, 1 same"
+    assert said[-1] == "1 slower, 0 faster, 1 same, 0 unsure"
     saved = json.loads((tmp_path / "it.json").read_text())
     assert [len(one["times_b"]) for one in saved["rows"]] == [6, 6]
     assert (saved["meta"]["a"], saved["meta"]["b"]) == ("A", "B")
@@ -140,7 +147,7 @@ def test_main__is_quiet_on_the_same(
     """The status is 0."""
     monkeypatch.setattr(module, "_process", processes(sides, 1.0))
     assert main(["A", "B", "--runs", "6"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "0 slower, 0 faster, 2 same"
+    assert capsys.readouterr().out.splitlines()[-1] == "0 slower, 0 faster, 2 same, 0 unsure"
 
 
 def test_main__too_few_runs_to_show_anything(
@@ -194,6 +201,7 @@ def test_main__benchmarks_of_one_side_are_left_out(
     failed = {"name": "two", "failed": "TypeError: no such thing"}
 
     def process(tree: Tree, _: Sequence[str]) -> Results:
+        sides.append(tree.name)
         return Results([row("one", 1.0), failed if tree.name == "B" else row("two", 1.0)], {})
 
     monkeypatch.setattr(module, "_process", process)
@@ -201,6 +209,7 @@ def test_main__benchmarks_of_one_side_are_left_out(
     said = capsys.readouterr().out
     assert "on B: two: failed: TypeError: no such thing" in said
     assert "0 slower, 0 faster, 1 same" in said
+    assert len(sides) == 2 + 2 * RUNS
     monkeypatch.setattr(module, "_process", lambda *_: Results([failed], {}))
     assert main(["A", "B"]) == 2
     assert "no benchmark that both sides can run" in capsys.readouterr().err

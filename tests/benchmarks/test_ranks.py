@@ -69,6 +69,14 @@ def test_ratio__interval_of_five_and_five() -> None:
     assert ratio(a, b)[1:] == (ratios[2], ratios[-3])
 
 
+def test_ratio__interval_that_just_fits() -> None:
+    """Four of 252 deals are below U of 3: an interval may miss with them on either side."""
+    a, b = [1.0, 1.1, 1.3, 1.7, 1.9], [2.0, 2.3, 2.9, 3.1, 3.7]
+    ratios = sorted(y / x for x in a for y in b)
+    assert ratio(a, b, error=8 / 252)[1:] == (ratios[2], ratios[-3])
+    assert ratio(a, b, error=7 / 252)[1:] == (ratios[1], ratios[-2])
+
+
 def test_ratio__too_few_for_an_interval() -> None:
     """One of twenty deals is more than a fortieth."""
     assert ratio([1, 1, 1], [2, 2, 2]) == (2.0, 0.0, float("inf"))
