@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.figures import Figure, slower
-from benchmarks.guest import Guest, Running, bitmap_of
+from benchmarks.guest import Guest, bitmap_of
+from benchmarks.running import Running
 from npt import PteFormat
 from npt._types import U8Array
 from npt.units import ENTRIES, PAGE_SHIFT

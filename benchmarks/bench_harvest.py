@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.figures import Figure, slower
-from benchmarks.guest import Guest, Running
+from benchmarks.guest import Guest
+from benchmarks.running import Running
 
 _CASES = [(0.0, "clean"), *((share, how) for share in (0.001, 0.01, 0.1, 0.5) for how in ("random", "clustered")), (1.0, "all")]
 _FEW = 0.01  # dirty: what is asked for then is a share of the read limit

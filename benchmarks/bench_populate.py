@@ -2,7 +2,8 @@
 
 from benchmarks import baseline
 from benchmarks.figures import Figure, slower
-from benchmarks.guest import Guest, Running
+from benchmarks.guest import Guest
+from benchmarks.running import Running
 
 _TARGETS = ((16 << 30, 0.6), (1 << 30, 0.45))  # of fill, from a size on
 

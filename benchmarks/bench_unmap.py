@@ -3,7 +3,8 @@
 from benchmarks import baseline
 from benchmarks.bench_populate import target_of
 from benchmarks.figures import Figure, slower
-from benchmarks.guest import Guest, Running
+from benchmarks.guest import Guest
+from benchmarks.running import Running
 
 
 def bench_unmap(figure: Figure, guest: Guest, vcpu: Running | None) -> None:

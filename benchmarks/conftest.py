@@ -10,7 +10,8 @@ import pytest
 import npt
 from benchmarks import rows
 from benchmarks.figures import Figure
-from benchmarks.guest import Guest, Running
+from benchmarks.guest import Guest
+from benchmarks.running import Running
 from npt import EPT, NPT, PAGE_SIZE, NptError, PteFormat, format_size, parse_size
 from npt.studies.results import provenance
 

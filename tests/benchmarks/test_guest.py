@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks.guest import Guest, Running
+from benchmarks import running as module
+from benchmarks.guest import Guest
+from benchmarks.running import Running
 from npt import EPT, NPT, PteFormat
 
 SIZE = 8 << 20
@@ -41,14 +43,38 @@ def test_running__leaves_what_is_worked_on_alone(guest: Guest) -> None:
     guest.check_clean()
 
 
-def test_running__says_when_it_was_out(guest: Guest) -> None:
-    """Another run began."""
+@pytest.fixture
+def still(guest: Guest) -> Iterator[Running]:
+    """One that is inside without running, so that nothing happens but what the test does."""
     running = Running(guest)
-    with running:
-        running.ready()
-        assert running.there()
-        running._runs += 1
-        assert not running.there()
+    running._vcpu.client.gate.inside = running
+    yield running
+    running._vcpu.client.gate.inside = None
+
+
+def test_running__says_when_it_was_out(still: Running) -> None:
+    """A new run began; asked again to be ready, it is."""
+    still.ready()
+    assert still.there()
+    still._runs += 1
+    assert not still.there()
+    still.ready()
+    assert still.there()
+
+
+def test_running__of_a_long_work_its_start_counts(still: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end meanwhile, and others begin."""
+    still.ready()
+    still._runs += 1
+    monkeypatch.setattr(module, "_LONG", 0)
+    assert still.there()
+
+
+def test_running__is_waited_for(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for ever."""
+    monkeypatch.setattr(module, "_PATIENCE", 0)
+    with pytest.raises(AssertionError, match="did not come into the tables"):
+        Running(guest).ready()
 
 
 def test_guest__states(guest: Guest) -> None:
