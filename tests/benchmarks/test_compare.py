@@ -84,6 +84,10 @@ def test_compare__too_few_or_too_noisy_to_be_sure() -> None:
     quiet, few, noisy = [1.0, 1.01, 1.02] * 4, [1.0, 1.01], [1.0, 1.2, 1.5] * 4
     found = compare({"quiet": quiet, "few": few, "noisy": noisy}, {"quiet": quiet, "few": few, "noisy": noisy}, 0.01, 0.03)
     assert [one.verdict for one in found] == ["same", "unsure", "unsure"]
+    halves = [1.0, 1.01, 1.02] * 2 + [1.0] + [1.5] * 5  # more may be there, or less, but not both
+    assert [compare({"it": a}, {"it": b}, 0.01, 0.03)[0].verdict for a, b in ((quiet, halves), (halves, quiet))] == [
+        "unsure"
+    ] * 2
 
 
 def test_undisturbed__by_the_yardstick() -> None:
