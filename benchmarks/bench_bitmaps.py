@@ -51,7 +51,7 @@ def bench_count(figure: Figure, seed: int, tiny: bool) -> None:
 
 
 @pytest.mark.parametrize("call", ["peek", "selected harvest, all", "selected harvest, half"], ids=["peek", "all", "half"])
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.1], ids=["0%", "1%", "10%"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1], ids=["0pct", "1pct", "10pct"])
 def bench_calls(figure: Figure, guest: Guest, share: float, call: str) -> None:
     space, size, pages = guest.space, guest.size, guest.some(share)
     select = np.full(guest.n_pages // 8, 0x55 if call.endswith("half") else 0xFF, np.uint8)

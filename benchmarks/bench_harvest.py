@@ -17,7 +17,7 @@ def _of_read(guest: Guest, share: float, vcpu: Running | None) -> float | None:
     return {1 << 30: 0.45, 64 << 30: 0.8}.get(guest.size) if share <= _FEW else None
 
 
-@pytest.mark.parametrize(("share", "how"), _CASES, ids=[f"{share * 100:g}%-{how}" for share, how in _CASES])
+@pytest.mark.parametrize(("share", "how"), _CASES, ids=[f"{share * 100:g}pct-{how}" for share, how in _CASES])
 def bench_harvest(figure: Figure, guest: Guest, vcpu: Running | None, share: float, how: str) -> None:
     space, pages = guest.space, guest.some(share, how)
     kicks = space.counters.kicks

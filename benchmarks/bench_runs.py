@@ -30,7 +30,7 @@ def read(pages: U8Array) -> Peer:
     return limit("read", words.sum)
 
 
-@pytest.mark.parametrize("share", _TARGETS, ids=["clean", "full", "1%-random"])
+@pytest.mark.parametrize("share", _TARGETS, ids=["clean", "full", "1pct-random"])
 def bench_runs(figure: Figure, size: int, share: float, seed: int) -> None:
     pages = bitmap(size, share, seed)
     found = dirty.runs(pages)

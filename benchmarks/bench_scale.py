@@ -100,7 +100,7 @@ def bench_unmap(figure: Figure, small: Guest, large: Guest) -> None:
     _take(figure, "unmap", small, large, Guest.unmap, Guest.resident, _check_not_resident)
 
 
-@pytest.mark.parametrize("clean", [True, False], ids=["clean", "1%"])
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "1pct"])
 def bench_harvest(figure: Figure, small: Guest, large: Guest, clean: bool) -> None:
     pages = {guest: dirty.empty(guest.n_pages) if clean else some(guest.n_pages) for guest in (small, large)}
 

@@ -26,7 +26,7 @@ def guests(format: PteFormat, size: int, seed: int) -> Iterator[tuple[Guest, Gue
     two.close()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0], ids=["0%", "10%", "50%", "100%"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0], ids=["0pct", "10pct", "50pct", "100pct"])
 def bench_harvest(figure: Figure, guests: tuple[Guest, Guest], share: float) -> None:
     one, two = guests
     pages = one.some(share)

@@ -134,9 +134,10 @@ def _process(tree: Tree, arguments: Sequence[str]) -> Results:
         options = ["-q", "-p", "no:cacheprovider", "--alone", f"--rootdir={tree.path}", f"--rows={path}", *arguments]
         command = [sys.executable, "-m", "pytest", "benchmarks", *options]
         done = subprocess.run(command, cwd=tree.path, env=environment, capture_output=True, text=True)
-        if not path.exists():
-            raise InvalidArgument(f"the benchmarks do not run on {tree.name}:\n{done.stdout}{done.stderr}")
-        found = rows.read(path)
+        try:
+            found = rows.read(path)
+        except (NptError, FileNotFoundError):
+            raise InvalidArgument(f"the benchmarks do not run on {tree.name}:\n{done.stdout}{done.stderr}") from None
     if Path(found.meta["package"]).resolve() != (tree.path / "npt").resolve():
         raise InvalidArgument(f"{tree.name} would be measured with the npt in {found.meta['package']}")
     return found

@@ -242,6 +242,30 @@ def test_main__neither_directory_nor_revision(capsys: pytest.CaptureFixture[str]
     assert "no-such-thing is neither a directory with npt in it nor a git revision" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_process__says_what_pytest_said(tmp_path: Path) -> None:
+    """A selection that is none, say; not only that there are no rows."""
+    tree = tree_of(str(trees.HERE), tmp_path)
+    with pytest.raises(InvalidArgument, match=r"the benchmarks do not run on .*\n(.*\n)*.*Wrong expression"):
+        module._process(tree, ["-k", "10%"])
+
+
+@pytest.mark.slow
+def test_process__measures_that_copy(tmp_path: Path) -> None:
+    """Not the package that is installed."""
+    tree = tree_of(str(trees.HERE), tmp_path)
+    found = module._process(tree, ["--tiny", "--format", "ept", "-k", "bench_hold.py"])
+    assert Path(found.meta["package"]) == tree.path / "npt"
+    assert {name: rounds.shape for name, rounds in module._rounds(found).items()} == {
+        f"bench_hold.py::bench_hold[ept-{which}]": (2, 1) for which in ("read", "read-write")
+    }
+    other = Tree("other", "other", tmp_path)
+    (tmp_path / "benchmarks").symlink_to(tree.path / "benchmarks")
+    (tmp_path / "pyproject.toml").symlink_to(tree.path / "pyproject.toml")
+    with pytest.raises(InvalidArgument, match="would be measured with the npt in"):
+        module._process(other, ["--tiny", "--format", "ept", "-k", "bench_hold.py"])
+
+
 # -- copies -------------------------------------------------------------------------------------------------------------
 
 

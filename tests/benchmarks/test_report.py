@@ -187,5 +187,5 @@ def test_benchmarks__a_wrong_result_has_no_figure(tmp_path: Path) -> None:
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     found = {row["name"]: row for row in rows.read(tmp_path / "rows").rows}
-    assert "not what it should be" in found["bench_harvest.py::bench_harvest[quiesced-ept-4MiB-100%-all]"]["failed"]
-    assert rows.is_figure(dict(found["bench_harvest.py::bench_harvest[quiesced-ept-4MiB-0%-clean]"]))
+    assert "not what it should be" in found["bench_harvest.py::bench_harvest[quiesced-ept-4MiB-100pct-all]"]["failed"]
+    assert rows.is_figure(dict(found["bench_harvest.py::bench_harvest[quiesced-ept-4MiB-0pct-clean]"]))
