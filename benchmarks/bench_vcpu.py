@@ -4,7 +4,9 @@ What the vCPU leaves in the tables is checked before the timing. Over *dirty* pa
 ones, each first visit sets a mark: with the pattern ``once`` every access does. (*first* of the notes is the share of them.)
 """
 
+from functools import cache
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ import pytest
 from benchmarks import baseline
 from benchmarks.figures import Figure, longer
 from benchmarks.guest import Guest, bitmap_of, same
-from npt import ExitReason, PteFormat, Vcpu, VcpuExit
+from npt import ExitReason, PteFormat, Vcpu, VcpuExit, kernels
 from npt._types import U64Array
 from npt.units import PAGE_SHIFT
+from tests.threads.edited import edited
 
 SIZES = ("1GiB", "16GiB")
 _MANY = 1 << 20
@@ -105,14 +108,23 @@ def bench_enter(figure: Figure, guest: Guest, format: PteFormat) -> None:
     figure.take("vCPU, one access", run.run, n=1, unit="run", check=run.check)
 
 
+@cache
+def _kernel_without_summary() -> Any:
+    """The vCPU's kernel as it would be if nobody kept a summary, compiled from its edited source."""
+    wanted = "writes = marking and (kinds.size != 1 or np.uint64(kinds[_ZERO]) == WRITE)"
+    return edited(kernels.guest, wanted, "writes = False").access
+
+
+def _without_summary(run: _Run) -> VcpuExit:
+    with mock.patch.object(kernels.guest, "access", _kernel_without_summary()):
+        return run.run()
+
+
 @pytest.mark.parametrize("state", ["dirty", "clean"])
 def bench_summary(figure: Figure, guest: Guest, format: PteFormat, state: str, tiny: bool) -> None:
     """What the summary over leaf tables costs writers: the zipf mix beside the same accesses without it."""
-    without = getattr(baseline, "access_without_summary", None)
-    if without is None:
-        pytest.skip("benchmarks.baseline has no access_without_summary yet: the vCPU's kernel as it was before the summary")
     gpas = addresses("zipf", guest, 1 << 10 if tiny else _MANY)
     run = _Run(guest, format, gpas, guest.random.random(gpas.size) < 0.5)
     prepare = run.clean if state == "clean" else run.dirty
-    peer = longer("the vCPU without a summary", lambda: without(run), prepare=prepare, at_most=1.1)
+    peer = longer("the vCPU without a summary", lambda: _without_summary(run), prepare=prepare, at_most=1.1)
     figure.take(f"vCPU, zipf, mixed, {state}", run.run, peer, n=gpas.size, unit="access", prepare=prepare, check=run.check)
