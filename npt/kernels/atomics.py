@@ -37,6 +37,7 @@ __all__ = [
     "clear8",
     "copy_bytes",
     "ctz",
+    "fence",
     "fill64",
     "load_at",
     "load_word",
@@ -94,6 +95,9 @@ if TYPE_CHECKING or DISABLED:
     def atomic_store(array: NDArray[_Word], index: np.uint64, value: _Word) -> None:
         """Write an element; what was written before is seen before it."""
         array[index] = value
+
+    def fence() -> None:
+        """No load or store passes this, whatever it is."""
 
     def publish(array: U64Array, index: np.uint64, value: np.uint64) -> None:
         """Write an element; who sees it sees all that was written before. Cheaper than ``atomic_store``."""
@@ -198,6 +202,14 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, index, value), build
+
+    @intrinsic
+    def fence(typing_context):
+        def build(context, builder, signature, arguments):
+            builder.fence("seq_cst")
+            return context.get_dummy_value()
+
+        return types.void(), build
 
     @intrinsic
     def publish(typing_context, array, index, value):

@@ -22,7 +22,7 @@ Relies on:  D being set before ``touch``, and scanned after ``take``.
 import numpy as np
 
 from npt._types import U8Array
-from npt.kernels.atomics import atomic_cas, atomic_load
+from npt.kernels.atomics import atomic_cas, atomic_load, fence
 from npt.kernels.jit import inline
 
 __all__ = ["CLEAN", "HANDED_OUT", "TOUCHED", "is_clean", "take", "touch"]
@@ -48,3 +48,4 @@ def take(touched: U8Array, table: np.uint64) -> None:
     """Say that a leaf table is going to be scanned; nothing where ``touched`` is empty."""
     if touched.size != 0 and atomic_load(touched, table) == TOUCHED:
         atomic_cas(touched, table, TOUCHED, CLEAN)
+        fence()  # the scan's plain loads must not pass that

@@ -1,7 +1,7 @@
 """The bytes behind a reservoir's frames.
 
-Guarantees: memory is asked for before it is taken. An array over a slice of a window is nobody's view but the window's,
-so that a weak reference on it lasts exactly as long as anything derived from it.
+Guarantees: memory is asked for before it is taken. ``numpy.frombuffer`` over a window makes a memoryview of its own under
+each array, which lasts exactly as long as anything that is derived from the array.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from npt import _host as host
 from npt._types import U8Array
 from npt.errors import ReservoirExhausted
-from npt.units import PAGE_SHIFT, PAGE_SIZE, format_size
+from npt.units import format_size
 
 __all__ = ["U8", "Backing"]
 
@@ -45,13 +45,6 @@ class Backing:
         whole = memoryview(backing)
         self.windows = (whole.toreadonly(), whole)
         self.memory: U8Array = np.frombuffer(backing, U8) if backing else np.empty(0, U8)
-
-    def view(self, frame: int, writable: bool) -> U8Array:
-        """One page as a new ``(4096,)`` array that can be watched.
-
-        It is over a memoryview, not over ``memory``: whatever is derived from it then keeps it alive.
-        """
-        return np.frombuffer(self.windows[writable], U8, PAGE_SIZE, frame << PAGE_SHIFT)
 
     def __bool__(self) -> bool:
         return bool(self.windows[0])

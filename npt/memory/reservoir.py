@@ -18,10 +18,11 @@ import os
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, NoReturn, Self, SupportsIndex
+from typing import Any, NamedTuple, NoReturn, Self, SupportsIndex
 
 import numpy as np
 
+from npt._threads import default_threads
 from npt._types import U8Array, U64Array
 from npt.errors import Busy, Deadlock, InvalidArgument, NotSupported, ReservoirExhausted, StaleHandle
 from npt.memory.backing import U8, Backing
@@ -106,6 +107,7 @@ class Reservoir(Settling):
         limit = as_int(size if limit is None else limit, "limit")
         self._base_pfn = as_int(base_pfn, "base_pfn")
         self._backed = as_flag(backed, "backed")
+        default_threads()  # a bad variable is told now, not when memory comes back
         size, limit = as_length(size), as_length(limit, "limit")
         _check_frames(size, limit, self._base_pfn)
         super().__init__(Ledger.fresh(size >> PAGE_SHIFT, limit >> PAGE_SHIFT), Backing(limit if self._backed else 0))
@@ -308,21 +310,13 @@ class Reservoir(Settling):
         """Internal: ``memory`` as ``uint64``."""
         return self.memory.view(np.uint64)
 
-    def view(self, frame: int, *, writable: bool) -> U8Array:
-        """Internal: one frame, counted from 0, as a new ``(4096,)`` array that ``watch`` can watch.
-
-        No check beyond that of the bytes.
-        """
-        self._check_bytes()
-        return self._backing.view(frame, writable)
-
-    def watch(self, frame: int, array: U8Array) -> None:
-        """Internal: keep a frame from reuse while ``array``, from ``view``, is alive.
+    def watch(self, frame: int, window: Any) -> None:
+        """Internal: keep a frame from reuse while a window to it, the memoryview under an array, is alive.
 
         To be called when a hold is released and its view is not gone, before the hold's object reference is dropped.
         """
         self._check_own()
-        self._watch.add(frame, array)
+        self._watch.add(frame, window)
 
     # -- the machinery ----------------------------------------------------------------------------------------------
 

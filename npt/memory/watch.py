@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A weak reference on the array that a hold gave out tells when the last view derived from it is gone: slices, reshapes
-and memoryviews keep that array alive. Its callback may run at any allocation, in any thread, even while that thread
-holds the reservoir's lock. So it only appends the dead reference to a deque, and whoever next comes by drains the
-deque.
+A weak reference on the memoryview under an array that a hold gave out, its *window*, tells when the last view derived from
+the array is gone: slices, reshapes and memoryviews keep the array alive, and that its window. The callback may run at any
+allocation, in any thread, even while that thread holds the reservoir's lock. So it only appends the dead reference to a
+deque, and whoever next comes by drains the deque.
 
 New views arrive through a deque, too, so that a hold can be released anywhere, without a lock.
 
@@ -17,15 +17,15 @@ import weakref
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from npt._types import U8Array
 from npt.memory.spans import Frames
 
 __all__ = ["Watch"]
 
 
-class _ViewRef(weakref.ref[U8Array]):
-    """A weak reference that knows the frame its array shows."""
+class _ViewRef(weakref.ref[Any]):
+    """A weak reference that knows the frame its window shows."""
 
     __slots__ = ("frame",)
     frame: int
@@ -37,7 +37,7 @@ class Watch:
     __slots__ = ("_dead", "_new", "_views")
 
     def __init__(self) -> None:
-        self._views: dict[int, dict[int, _ViewRef]] = {}  # by id: a weak reference hashes as its array, which does not
+        self._views: dict[int, dict[int, _ViewRef]] = {}  # by id: a weak reference hashes as what it refers to
         self._new: deque[_ViewRef] = deque()
         self._dead: deque[_ViewRef] = deque()
 
@@ -50,9 +50,9 @@ class Watch:
         """Whether a view came or died since the last drain."""
         return bool(self._new or self._dead)
 
-    def add(self, frame: int, array: U8Array) -> None:
-        """Watch one view of a frame until it dies."""
-        ref = _ViewRef(array, self._dead.append)
+    def add(self, frame: int, window: Any) -> None:
+        """Watch one window to a frame until it dies."""
+        ref = _ViewRef(window, self._dead.append)
         ref.frame = frame
         self._new.append(ref)
 

@@ -1,7 +1,10 @@
 """What a space, its clients and its vCPUs share."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from npt import kernels
 from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, NotSupported, StaleHandle
 from npt.formats.base import PteFormat
@@ -15,6 +18,7 @@ from npt.units import PAGE_SHIFT
 
 __all__ = ["Core"]
 
+_PRESENT = 1  # bit 0 of what can be held, in both formats
 _NO_BYTES = np.empty(0, np.uint8)
 _NO_WORDS = np.empty(0, np.uint64)
 
@@ -64,6 +68,30 @@ class Core(Handle):
         """Refuse a space that was destroyed."""
         if self.destroyed:
             raise StaleHandle("the space was destroyed")
+
+    def in_stillness(self, work: Callable[[bool], object]) -> None:
+        """Do what changes leaf entries where nobody else does, if that can be had; ``Exclusion.in_stillness``."""
+        try:
+            self.exclusion.in_stillness(work)
+            self._mark_late()
+        except BaseException:
+            self._mark_late()
+            raise
+
+    def _mark_late(self) -> None:
+        """Mark the pages that were released in stillness by its own thread."""
+        late = self.exclusion.late
+        while late:
+            self.mark_leaf(late[-1])
+            late.pop()
+
+    def mark_leaf(self, leaf: int) -> None:
+        """Set A and D of a leaf, if it is present."""
+        kernels.dirty.mark_leaf(self.table.levels[0], self.table.touched, leaf, _PRESENT, self.dirty_bits)
+
+    def mark(self, leaves: U64Array) -> None:
+        """Set A and D of leaves that are present."""
+        kernels.dirty.mark_leaves(self.table.levels[0], self.table.touched, leaves, _PRESENT, self.dirty_bits)
 
     def check_own(self) -> None:
         """Refuse a change to a space that was destroyed, or that is another process's."""

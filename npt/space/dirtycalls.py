@@ -302,7 +302,7 @@ class DirtyCalls(Handle):
                     self._check_tracking()
                 exclusion.check_off_cpu()
                 try:
-                    exclusion.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))
+                    core.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))
                     found = window.bitmap(words)
                     with exclusion.hold():
                         exclusion.raise_epoch(generation=True)

@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 Until leaves are being cleared, a failure or an interrupt undoes what was done. From then on the way is forward: an interrupt
 is kept, the rest is done, and then it is raised; every step can be done again without harm. Only a vCPU that will not leave
-stops it half-way: then the tables are linked back, empty, and the mapping stays, to be unmapped again.
+(or a failure that should not be) stops it half-way: then the tables are linked back, empty, and the mapping stays, to be
+unmapped again.
 
 Guarantees: tables are unlinked before the kick and freed after it; the callbacks run once, after the kick.
 Relies on:  the space lock and HOLD around ``run``; no lock around ``let_go``, which frees memory.
@@ -79,29 +80,40 @@ class Ending:
         self._free()
 
     def _finish(self, interrupt: BaseException) -> None:
-        """Go on after an interrupt; if that cannot be, it is the interrupt that is raised."""
+        """Go on after an interrupt, and after the next; if that cannot be, it is the first that is raised."""
         self._error = self._error or interrupt
-        try:
-            self._go_on()
-        except BaseException as error:
-            self._restore()
-            raise interrupt from error
+        while True:
+            try:
+                self._go_on()
+                return
+            except KeyboardInterrupt:
+                continue
+            except BaseException as error:
+                self._restore()
+                raise interrupt from error
 
     def _restore(self) -> None:
+        """The mapping stays, empty, and works; what was cleared of it is still to be told."""
         try:
+            self._owe()
             self._core.table.restore(self._record)
         except BaseException:  # an interrupt: what is done of it is not done again
+            self._owe()
             self._core.table.restore(self._record)
             raise
 
-    def _shoot_down(self) -> None:
+    def _owe(self) -> None:
+        """Whoever knows the entries that were there is to be told, by this try or the next."""
         core, record = self._core, self._record
         if record.n_present:
             core.untold.add(self._mapping.gpa)  # until the callbacks have run; after a time-out the next try owes them
         if not self._raised and (record.n_present or record.unlinked.size):
             core.exclusion.raise_epoch(generation=record.n_present > 0)
             self._raised = True
-        core.exclusion.kick()  # also whom an earlier try did not get out
+
+    def _shoot_down(self) -> None:
+        self._owe()
+        self._core.exclusion.kick()  # also whom an earlier try did not get out
 
     def _tell(self) -> None:
         core, mapping = self._core, self._mapping

@@ -17,8 +17,9 @@ HOLD that an interrupt left behind does no harm: it makes the next look-up queue
 
 Lock order: space, gate, reservoir. The thread that has the space lock may call back into the space to read it.
 
-Nothing at all changes a leaf entry while the space lock and all gates' locks are held and no vCPU is inside: *stillness*. It
-is never waited for: a finalizer in a look-up may release a page of another client, and so have one gate and want another.
+Nothing at all changes a leaf entry while the space lock and all gates' locks are held, STILL is set and no vCPU is inside:
+*stillness*. It is never waited for: a finalizer in a look-up may release a page of another client, and so have one gate and
+want another.
 
 Guarantees: between ``hold`` and its end no look-up runs; after ``kick`` no vCPU that entered before the epoch is inside;
             a call that would wait for its own thread raises ``Deadlock`` instead.
@@ -34,7 +35,7 @@ from typing import Any, NamedTuple
 
 from npt import _sync, kernels
 from npt.errors import Busy, Deadlock, KickTimeout, StaleHandle
-from npt.space.gate import EPOCH_NOW, GATES, GENERATION_NOW, ONLY_LOOK, Gate, State, line
+from npt.space.gate import EPOCH_NOW, GATES, GENERATION_NOW, ONLY_LOOK, STILL, Gate, State, line
 
 __all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
 
@@ -67,6 +68,8 @@ class Exclusion:
         Tracking is being turned on or off; vCPUs that enter wait.
     destroyed : bool
         The space is gone, and its clients are orphans.
+    late : list of int
+        Leaves to be marked when stillness has ended.
     """
 
     def __init__(self, kick_timeout: float) -> None:
@@ -80,6 +83,7 @@ class Exclusion:
         self.destroyed = False
         self.kick_timeout = kick_timeout
         self.foreign = False
+        self.late: list[int] = []
         self.kicks = self.kick_ns = self.held_ns = self.timeouts = 0
         self._faults = self._flushes = 0  # of clients that are gone
         _EVERY.add(self)
@@ -174,27 +178,34 @@ class Exclusion:
     def in_stillness(self, work: Callable[[bool], object]) -> None:
         """Call ``work`` with whether nobody but it touches leaf entries meanwhile; the caller has the space lock.
 
-        If no vCPU is inside, all gates are locked: none comes in, nothing is looked up, and releases wait. Else, or if a gate
-        is not free soon, it is false and nobody is kept out. For work of a kernel; nothing that waits.
+        If no vCPU is inside, all gates are locked: none comes in, nothing is looked up, and releases of other threads wait.
+        One of this thread, in a signal handler or a finalizer, adds what it would mark to ``late``. Else, or if a gate is not
+        free soon, it is false and nobody is kept out. For work of kernels; nothing that waits.
         """
-        self._check_no_look_up()
+        self._check_no_look_up()  # so that a gate that is ours is one that was locked here
+        start, still = time.perf_counter_ns(), False
         try:
-            work(self._lock_gates())
+            still = self._lock_gates()
+            work(still)
             self._unlock_gates()
         except BaseException:
             self._unlock_gates()
             raise
+        if still:
+            self.held_ns += time.perf_counter_ns() - start
 
     def _lock_gates(self) -> bool:
         for gate in self.gates:
             if not gate.lock.acquire(timeout=_BRIEF) or gate.is_occupied():
                 self._unlock_gates()
                 return False
+            gate.state |= STILL
         return True
 
     def _unlock_gates(self) -> None:
         for gate in self.gates:
             if gate.is_ours():
+                gate.state &= ~STILL
                 gate.lock.release()
 
     def raise_epoch(self, *, generation: bool) -> None:

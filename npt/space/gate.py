@@ -30,7 +30,7 @@ from npt.memory.objects import VmObject
 if TYPE_CHECKING:
     from npt.space.exclusion import Exclusion
 
-__all__ = ["GATES", "ONLY_LOOK", "Gate", "Holder", "State", "line"]
+__all__ = ["GATES", "ONLY_LOOK", "STILL", "Gate", "Holder", "State", "line"]
 
 ONLY_LOOK = "the space belongs to the process that made it; a forked child may only look"
 
@@ -57,9 +57,10 @@ class State(IntFlag):
     ORPHANED = 4  # the space is gone
     DESTROY = 8  # the client is gone
     FOREIGN = 16  # this is the child of a fork: it may only look
+    STILL = 32  # a thread that has all gates' locks relies on nobody, itself included, changing a leaf entry
 
 
-_HOLD, _ORPHANED, _DESTROY, _FOREIGN = 1, 4, 8, 16  # plain ints: an operator of IntFlag costs a microsecond
+_HOLD, _ORPHANED, _DESTROY, _FOREIGN, STILL = 1, 4, 8, 16, 32  # plain ints: an operator of IntFlag costs a microsecond
 
 
 def line() -> U64Array:

@@ -15,18 +15,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from npt import kernels
 from npt._types import Handle, U64Array
 from npt.errors import StaleHandle
 from npt.memory.objects import VmObject
 from npt.space.core import Core
-from npt.space.gate import ONLY_LOOK, Gate, State
+from npt.space.gate import ONLY_LOOK, STILL, Gate, State
 from npt.space.page import VmPage, VmPages
 
 __all__ = ["Holding"]
 
 _LOADS_IN_ORDER = platform.machine().lower() in ("x86_64", "amd64")  # elsewhere only a kernel's are
-_PRESENT = 1  # bit 0 of what can be held, in both formats
 _REFERENCES_OF_A_KEPT_PAGE = 3  # the client's, the loop's, and the argument of getrefcount
 
 
@@ -43,6 +41,7 @@ class Holding(Handle):
         self.core = core
         self._cells = core.table.cells
         self._touched = core.table.touched_cells
+        self._dirty_bits = core.dirty_bits
         self._pages: set[VmPage] = set()
         self._batches: set[VmPages] = set()
         self.gate = Gate(core.exclusion, self)
@@ -84,14 +83,20 @@ class Holding(Handle):
 
     def _mark(self, leaves: U64Array) -> None:
         core = self.core
-        if core.tracking and leaves.size:
-            kernels.dirty.mark_leaves(core.table.levels[0], core.table.touched, leaves, _PRESENT, core.dirty_bits)
+        if not core.tracking or not leaves.size:
+            return
+        if self.gate.state & STILL:  # this thread is in the middle of a harvest
+            core.exclusion.late.extend(leaves.tolist())
+        else:
+            core.mark(leaves)
 
     def _mark_page(self, leaf: int) -> None:
-        core = self.core
-        bits = core.dirty_bits
+        bits = self._dirty_bits
         if self._cells[leaf] & bits != bits or not self._touched[leaf >> 9] or not _LOADS_IN_ORDER:
-            kernels.dirty.mark_leaf(core.table.levels[0], core.table.touched, leaf, _PRESENT, bits)
+            if self.gate.state & STILL:
+                self.core.exclusion.late.append(leaf)
+            else:
+                self.core.mark_leaf(leaf)
 
     def watch(self, page: VmPage) -> None:
         """Internal: have the reservoir watch a released page's views."""

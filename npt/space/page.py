@@ -34,7 +34,18 @@ _NO_PAGES = np.empty(0, np.uint64)
 _NO_LEAF = np.uint64(2**64 - 1)
 _MANY_VIEWS = 16
 _NO_WINDOWS: Any = ()
-_KNOWN_TO_PAGE = 3  # references to a window: of the page's list, of the loop, and the argument of getrefcount
+
+
+def _references() -> tuple[int, int]:
+    """How many references a window has that only its list knows: asked in a loop over that, and by index."""
+    windows = [memoryview(b"")]
+    for window in windows:
+        in_loop = getrefcount(window)
+    del window
+    return in_loop, getrefcount(windows[0])
+
+
+_KNOWN_TO_LOOP, _KNOWN_TO_LIST = _references()  # they differ by Python's version
 _READS = (False, True, False, True, False, True, False, True)  # by protection
 _WRITES = (False, False, True, True, False, False, True, True)
 
@@ -192,7 +203,7 @@ class VmPage(Handle):
         with self._holder().gate.lock:  # one thread at a time, and no release meanwhile
             self._holder()
             for i in reversed(range(len(self._windows))):
-                if getrefcount(self._windows[i]) <= _KNOWN_TO_PAGE - 1:
+                if getrefcount(self._windows[i]) <= _KNOWN_TO_LIST:
                     del self._windows[i]  # in place: another thread may be appending
 
     def forget_windows(self) -> None:
@@ -202,7 +213,7 @@ class VmPage(Handle):
     def living_windows(self) -> list[Any]:
         """Internal: windows of views that are still in somebody's hands."""
         windows = self._windows
-        return [windows[i] for i in range(len(windows)) if getrefcount(windows[i]) > _KNOWN_TO_PAGE - 1]
+        return [windows[i] for i in range(len(windows)) if getrefcount(windows[i]) > _KNOWN_TO_LIST]
 
     def mark_dirty(self) -> None:
         """Take ``defer_dirty`` back: the page will be dirty from its release on.
@@ -318,9 +329,10 @@ class VmPage(Handle):
                     client._mark_page(self._leaf)
                 self._client = None
                 for window in self._windows:
-                    if getrefcount(window) > _KNOWN_TO_PAGE:
+                    if getrefcount(window) > _KNOWN_TO_LOOP:
                         client.watch(self)
                         break
+                self._windows = _NO_WINDOWS
                 if self._next is not None or self._before is not None:
                     self.unchain()
                 client._pages.discard(self)

@@ -62,7 +62,8 @@ class VmSpace(DirtyCalls):
         Seconds to wait for a vCPU that was asked to leave.
     threads
         Most threads that one call on a large range is split over; None is what the environment's ``NPT_THREADS`` says, else
-        as many as there are processors, at most 8. Small ranges are not split.
+        as many as there are processors, at most 8. Small ranges are not split. (Memory that comes back is zeroed by its
+        reservoir, in as many threads as that would be by default.)
 
     Raises
     ------

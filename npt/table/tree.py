@@ -51,6 +51,7 @@ class PageTable(Handle):
     def __init__(self, format: PteFormat, size: int, threads: int | None = None) -> None:
         self.format = format
         self.threads = threads
+        self._handed_out = False  # somebody has a table that he may write into at any time
         self.words: U64Array = np.zeros(8, np.uint64)
         self._state: U64Array = np.zeros(2 * LEVELS, np.uint64)  # by level: tables ever used, tables on the free stack
         self._arenas = tuple(Arena(self._most(size, level)) for level in range(1, LEVELS + 1))
@@ -138,6 +139,7 @@ class PageTable(Handle):
         if not 0 <= place < LEVELS or table >= int(self._state[2 * place]):
             raise InvalidArgument(f"pfn {pfn:#x} is not that of a table")
         kernels.tables.hand_out(self._marks[place], table)
+        self._handed_out = True
         return self.levels[place][table * ENTRIES : (table + 1) * ENTRIES]
 
     def root(self, tracking: bool) -> int:
@@ -247,7 +249,7 @@ class PageTable(Handle):
     def restore(self, record: Vacancy) -> None:
         """Link tables back, empty, because a vCPU would not leave them. Once more does no harm."""
         kernels.tables.relink(self.levels, self._counts, self.format.masks.table, record.unlinked)
-        if not record.counted:
+        if record.taken and not record.counted:
             self.build(record.gpa, record.length, record)
 
     # -- leaves -----------------------------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ class PageTable(Handle):
         def harvest(start: int, stop: int) -> None:
             found = self.levels[0], self._summary(dirty), tables[start:stop], slots[start:stop]
             how = window.first, window.end, select, mark
-            if still:
+            if still and not self._handed_out:
                 kernels.dirty.harvest_still(*found, *how, words)
             else:
                 kernels.dirty.harvest(*found, *how, np.empty(ENTRIES, np.uint64), words)

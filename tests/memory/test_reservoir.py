@@ -11,7 +11,7 @@ import pytest
 from npt import _host as host
 from npt.errors import Busy, InvalidArgument, ReservoirExhausted, StaleHandle
 from npt.memory.reservoir import Reservoir
-from tests.memory.scene import BASE, LIMIT, PAGE, SIZE, fill, frames, freed_with_view
+from tests.memory.scene import BASE, LIMIT, PAGE, SIZE, fill, frames, freed_with_view, view_of
 
 # -- making one --------------------------------------------------------------------------------------------------------
 
@@ -153,8 +153,8 @@ def test_allocate__memory_is_zero_after_use(reservoir: Reservoir) -> None:
     parts[2].release()
     ram = reservoir.allocate(0x18 * PAGE)
     assert len(ram.spans) == 2
-    assert not any(reservoir.view(frame, writable=False).any() for frame in frames(ram))
-    assert reservoir.view(frames(parts[1])[0], writable=False).all()
+    assert not any(view_of(reservoir, frame, writable=False).any() for frame in frames(ram))
+    assert view_of(reservoir, frames(parts[1])[0], writable=False).all()
 
 
 def test_allocate__forgotten_object_keeps_its_memory(reservoir: Reservoir) -> None:
@@ -246,7 +246,6 @@ USES: dict[str, Callable[[Reservoir], Any]] = {
     "backed": lambda made: made.backed,
     "memory": lambda made: made.memory,
     "words": lambda made: made.words,
-    "view": lambda made: made.view(0, writable=False),
     "watch": lambda made: made.watch(0, np.zeros(1, dtype=np.uint8)),
     "allocate": lambda made: made.allocate(-1),
     "resize": lambda made: made.resize(-1),

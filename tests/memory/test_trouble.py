@@ -15,7 +15,7 @@ from npt._types import U8Array
 from npt.errors import Deadlock, StaleHandle
 from npt.memory.reservoir import Reservoir
 from npt.memory.watch import Watch
-from tests.memory.scene import LIMIT, PAGE, SIZE, fill, frames, freed_with_view
+from tests.memory.scene import LIMIT, PAGE, SIZE, fill, frames, freed_with_view, view_of
 
 # -- forks, threads, interrupts ----------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ def test_threads__allocate_and_free_side_by_side(reservoir: Reservoir) -> None:
     def work(mark: int) -> None:
         for turn in range(100):
             with reservoir.allocate((turn % 7 + 1) * PAGE, transient=bool(turn & 1)) as ram:
-                views = [reservoir.view(frame, writable=True) for frame in frames(ram)]
+                views = [view_of(reservoir, frame, writable=True) for frame in frames(ram)]
                 if any(view.any() for view in views):
                     faults.append("dirty memory")
                 for view in views:
@@ -177,7 +177,7 @@ def test_interrupt__quarantine_loses_nothing() -> None:
 
     def scene(reservoir: Reservoir, interrupt: Interrupt) -> None:
         ram = reservoir.allocate(3 * PAGE)
-        views = [reservoir.view(frame, writable=True) for frame in frames(ram)[:2]]
+        views = [view_of(reservoir, frame, writable=True) for frame in frames(ram)[:2]]
         for frame, view in zip(frames(ram), views, strict=False):
             reservoir.watch(frame, view)
         del view

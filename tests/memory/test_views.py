@@ -12,21 +12,21 @@ from npt import kernels
 from npt._types import U8Array
 from npt.errors import NotSupported
 from npt.memory.reservoir import Reservoir
-from tests.memory.scene import BASE, LIMIT, PAGE, SIZE, frames, freed_with_view
+from tests.memory.scene import BASE, LIMIT, PAGE, SIZE, frames, freed_with_view, view_of
 
 # -- views -------------------------------------------------------------------------------------------------------------
 
 
 def test_view__shows_the_frame_without_a_copy(reservoir: Reservoir) -> None:
     """What is written through one view is read through another, and in the buffer."""
-    reservoir.view(3, writable=True)[5] = 9
-    assert reservoir.view(3, writable=False)[5] == 9
+    view_of(reservoir, 3, writable=True)[5] = 9
+    assert view_of(reservoir, 3, writable=False)[5] == 9
     assert np.flatnonzero(reservoir.buffer).tolist() == [3 * PAGE + 5]
 
 
 def test_view__for_reading_cannot_be_made_writable(reservoir: Reservoir) -> None:
     """A view for reading stays one."""
-    view = reservoir.view(0, writable=False)
+    view = view_of(reservoir, 0, writable=False)
     assert view.shape == (PAGE,)
     with pytest.raises(ValueError, match="WRITEABLE"):
         view.flags.writeable = True
@@ -60,8 +60,6 @@ def test_unbacked__has_no_bytes() -> None:
     bare = Reservoir(2**40, backed=False)
     with pytest.raises(NotSupported):
         _ = bare.buffer
-    with pytest.raises(NotSupported):
-        bare.view(0, writable=False)
     assert (bare.backed, bare.memory.size, bare.words.size) == (False, 0, 0)
 
 
@@ -121,7 +119,7 @@ def test_quarantine__frame_is_zeroed_again(reservoir: Reservoir) -> None:
 def test_quarantine__only_the_viewed_frames(reservoir: Reservoir) -> None:
     """The other frames of the object are free at once."""
     ram = reservoir.allocate(8 * PAGE)
-    views = [(frame, reservoir.view(frame, writable=False)) for frame in frames(ram)[::3]]
+    views = [(frame, view_of(reservoir, frame, writable=False)) for frame in frames(ram)[::3]]
     for frame, view in views:
         reservoir.watch(frame, view)
     del view
@@ -135,7 +133,7 @@ def test_quarantine__until_the_last_of_several_views(reservoir: Reservoir) -> No
     """Two holds of one page can leave a view each."""
     ram = reservoir.allocate(PAGE)
     (frame,) = frames(ram)
-    views = [reservoir.view(frame, writable=writable) for writable in (False, True)]
+    views = [view_of(reservoir, frame, writable=writable) for writable in (False, True)]
     for view in views:
         reservoir.watch(frame, view)
     del view
@@ -149,7 +147,7 @@ def test_quarantine__until_the_last_of_several_views(reservoir: Reservoir) -> No
 def test_quarantine__view_that_died_before_the_object_is_forgotten(reservoir: Reservoir) -> None:
     """A view that is gone in time costs nothing."""
     ram = reservoir.allocate(PAGE)
-    view = reservoir.view(frames(ram)[0], writable=True)
+    view = view_of(reservoir, frames(ram)[0], writable=True)
     reservoir.watch(frames(ram)[0], view)
     del view
     ram.release()
@@ -177,7 +175,7 @@ def test_quarantine__of_a_transient_object_counts_as_transient(reservoir: Reserv
 def test_quarantine__view_that_dies_while_its_frame_is_zeroed(reservoir: Reservoir, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its frame is zeroed once more, because the view may have written meanwhile."""
     ram, zeroed, views = reservoir.allocate(PAGE), list[Any](), list[U8Array]()
-    views.append(reservoir.view(frames(ram)[0], writable=True))
+    views.append(view_of(reservoir, frames(ram)[0], writable=True))
     reservoir.watch(frames(ram)[0], views[0])
     zero_spans = kernels.frames.zero_spans
 
