@@ -180,6 +180,12 @@ def test_harvest__clears_with_one_locked_instruction(host: Code) -> None:
     assert set(re.findall(r"\block\s+(\w+)", body_of(host.asm["dirty.harvest"]))) == {"andq", "cmpxchgb"}
 
 
+@pytest.mark.parametrize("name", ["dirty.harvest", "dirty.harvest_still"])
+def test_harvest__scans_behind_a_fence(host: Code, name: str) -> None:
+    """The loads of a scan must not pass the store that takes the table, on machines that would let them."""
+    assert "mfence" in body_of(host.asm[name])
+
+
 def test_harvest__locks_no_entry_while_nobody_else_is_there(host: Code) -> None:
     """Only the summary's bytes, once a table."""
     assert set(re.findall(r"\block\s+(\w+)", body_of(host.asm["dirty.harvest_still"]))) == {"cmpxchgb"}
