@@ -36,6 +36,7 @@ CLEAN = ["dirty.harvest", "dirty.harvest_still", "dirty.peek"]  # mostly find no
 BITMAPS = ["bitmap.count", "bitmap.without", "runs.append", "runs.count_edges"]  # LLVM makes the vectors
 GROUP = 64  # entries
 REGISTERS = {512: "zmm", 256: "ymm", 128: "xmm"}
+FENCE = re.compile(r"\bmfence\b|\block\s+orl\s+\$0, -?\d*\(%rsp\)")  # whatever LLVM takes for one
 FLOATS = re.compile(r"\bv?(?:cvt\w+|(?:add|sub|mul|div)[sp][sd])\b")
 
 # Machines, and the bits of their vectors. Numba takes the features of this one unless it is told others.
@@ -101,6 +102,11 @@ def stores(asm: str, register: str) -> int:
 def loads(asm: str, register: str) -> int:
     """Vectors read from memory, other than from the stack and from constants."""
     return len(re.findall(rf"^\s+(?!vp?broadcast)\w+\s+[-\w]*\(%r(?!sp|ip)[^)]*\)(?:, %{register}\d+)+$", asm, re.MULTILINE))
+
+
+def locked(asm: str) -> set[str]:
+    """Locked instructions that are no fences."""
+    return set(re.findall(r"\block\s+(\w+)", re.sub(FENCE, "", body_of(asm))))
 
 
 def innermost_loops(asm: str) -> list[str]:
@@ -177,18 +183,18 @@ def test_kernels__never_make_floats_of_entries(host: Code) -> None:
 
 def test_harvest__clears_with_one_locked_instruction(host: Code) -> None:
     """An AND whose old value were used would be a compare-exchange loop; those that there are change the summary's bytes."""
-    assert set(re.findall(r"\block\s+(\w+)", body_of(host.asm["dirty.harvest"]))) == {"andq", "cmpxchgb"}
+    assert locked(host.asm["dirty.harvest"]) == {"andq", "cmpxchgb"}
 
 
 @pytest.mark.parametrize("name", ["dirty.harvest", "dirty.harvest_still"])
 def test_harvest__scans_behind_a_fence(host: Code, name: str) -> None:
     """The loads of a scan must not pass the store that takes the table, on machines that would let them."""
-    assert "mfence" in body_of(host.asm[name])
+    assert re.search(FENCE, body_of(host.asm[name]))
 
 
 def test_harvest__locks_no_entry_while_nobody_else_is_there(host: Code) -> None:
     """Only the summary's bytes, once a table."""
-    assert set(re.findall(r"\block\s+(\w+)", body_of(host.asm["dirty.harvest_still"]))) == {"cmpxchgb"}
+    assert locked(host.asm["dirty.harvest_still"]) == {"cmpxchgb"}
 
 
 @pytest.mark.parametrize("name", ["dirty.peek", "walk.translate", "walk.leaf_tables"])
