@@ -1,4 +1,4 @@
-"""npt answers as the reference did: every field of every line of the recorded traces."""
+"""npt answers as the reference did: every field of every line of the recorded traces, in every form that its work can take."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.conformance.replayer import Replayer
 from tests.conformance.trace import Trace
+from tests.forms import FORMS, forced
 
 TRACES = sorted((Path(__file__).parent / "traces").glob("*.jsonl"))
 UNREADABLE = pytest.mark.skip(reason="maps pages without READ, which npt refuses: see test_differences.py")
@@ -15,10 +16,26 @@ def _cases() -> list[object]:
     return [pytest.param(p, id=p.stem, marks=[UNREADABLE] if p.stem.endswith("-16") else []) for p in TRACES]
 
 
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("path", _cases())
-def test_trace__replays_without_a_mismatch(path: Path) -> None:
+def test_trace__replays_without_a_mismatch(path: Path, name: str) -> None:
     """Results, entries, generations, callbacks, bitmaps and bytes agree, and all memory is back at the end."""
-    Replayer(Trace.read(path)).run().finish()
+    with forced(FORMS[name]) as seen:
+        Replayer(Trace.read(path)).run().finish()
+    assert not seen.calls["harvest" if FORMS[name].still else "harvest_still"]
+    assert (seen.shared > 0) == (seen.helped > 0)
+    assert not seen.shared or FORMS[name].threads is not None
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_traces__take_the_form(name: str) -> None:
+    """One that has harvests of clean tables and of several: forms that are the same would prove nothing."""
+    with forced(FORMS[name]) as seen:
+        Replayer(Trace.read(TRACES[0])).run().finish()
+    still, summary, threads = FORMS[name]
+    assert seen.calls["harvest_still" if still else "harvest"] > 10
+    assert seen.tables == (5 if summary else 12)
+    assert (seen.helped > 0) == (threads is not None)
 
 
 def test_traces__are_all_there() -> None:
