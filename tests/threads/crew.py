@@ -102,8 +102,8 @@ def crew(*works: Work) -> Iterator[Crew]:
 
 def together(*works: Work) -> None:
     """Works run beside each other until each is done."""
+    team = Crew(works)  # before this thread is pinned: they may use what it may
     with pinned(0, processors()):
-        team = Crew(works)
         for thread in team.threads:
             thread.start()
         team.finish()

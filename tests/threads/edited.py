@@ -22,16 +22,18 @@ def _store(array: U64Array, index: np.uint64, value: np.uint64) -> bool:
     return True
 
 
-def edited(module: ModuleType, old: str, new: str) -> ModuleType:
-    """A kernel module with one piece of its source replaced; it is not cached, and nobody else learns of it.
+def edited(module: ModuleType, old: str, new: str, *more: tuple[str, str]) -> ModuleType:
+    """A kernel module with a piece of its source replaced, or several; it is not cached, and nobody else learns of it.
 
     ``_store(array, index, value)``, a plain store that is always true, may be used in the new piece.
     """
     source = inspect.getsource(module)
-    assert source.count(old) == 1
+    for piece, other in ((old, new), *more):
+        assert source.count(piece) == 1
+        source = source.replace(piece, other)
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "edited.py"
-        file.write_text(source.replace(old, new))
+        file.write_text(source)
         spec = importlib.util.spec_from_file_location("edited", file)
         assert spec is not None
         assert spec.loader is not None
