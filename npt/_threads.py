@@ -3,12 +3,13 @@
 Theory of operation
 -------------------
 A kernel lets the GIL go, so parts of one piece of work can run side by side. Whoever has the work does parts of it itself,
-one after the other, and asks a pool's threads to do the same: if they are busy, or there are none, it does everything
+one after the other, and asks other threads to do the same: if they are busy, or there are none, it does everything
 alone, and never waits for more than parts that are under way. An interrupt starts no further part, and is raised once those
 under way have ended: nothing of a call runs after it.
 
-Who shares work may have locks: nothing but the parts runs in the other threads, no finalizer either. The pool is shared by
-all; a forked child makes one of its own.
+Who shares work may have locks: nothing but the parts runs in the other threads, no finalizer either. The threads help all;
+a forked child makes its own. They wait at a ``SimpleQueue``, and so do callers, because its calls are one step each: an
+interrupt in one of ``ThreadPoolExecutor``, or of a ``Condition``, leaves a lock behind for ever.
 
 Guarantees: when ``share`` returns, every part has been done once; when it raises, no part is running.
 Relies on:  parts that may run side by side, and that nobody needs all of after an interrupt.
@@ -19,23 +20,22 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
 
 from npt import _collector
 from npt.errors import InvalidArgument
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
 __all__ = ["default_threads", "share"]
 
 _MOST = 8  # threads by default: more do not read faster than the memory lets them
+_MOST_HELPERS = 32  # whatever a caller says
 _PARTS_A_THREAD = 4  # so that who has the clean part goes on with another's
 VARIABLE = "NPT_THREADS"
+_DIGITS = 9  # of its value
 
 _making = threading.Lock()
-_pool: "ThreadPoolExecutor | None" = None
+_helpers: list[threading.Thread] = []
+_jobs: "SimpleQueue[Callable[[], None] | None]" = SimpleQueue()  # None ends a helper
 
 
 def default_threads() -> int:
@@ -49,7 +49,7 @@ def default_threads() -> int:
     text = os.environ.get(VARIABLE)
     if text is None:
         return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) == 0:
         raise InvalidArgument(f"{VARIABLE} is {text!r}; it must be a positive number of threads")
     return int(text)
 
@@ -90,7 +90,7 @@ class _Sharing:
         self._work = work
         self._parts = deque(itertools.pairwise(bounds))
         self._lock = threading.Lock()
-        self._all_gone = threading.Condition(self._lock)
+        self._gone: SimpleQueue[None] = SimpleQueue()  # one for each that has helped
         self._helping = 0
         self._closed = False
         self._errors: list[BaseException] = []
@@ -98,8 +98,7 @@ class _Sharing:
     def run(self, n_helpers: int) -> None:
         """Do it, with so many others."""
         try:
-            for _ in range(n_helpers):
-                _submit(self._help)
+            _ask(self._help, n_helpers)
             self._work_off()
         except BaseException:
             self._close_surely()
@@ -128,7 +127,7 @@ class _Sharing:
         finally:
             with self._lock:
                 self._helping -= 1
-                self._all_gone.notify_all()
+            self._gone.put(None)
 
     def _close_surely(self) -> None:
         """See that nobody is at it any more, whatever comes."""
@@ -145,27 +144,34 @@ class _Sharing:
     def _close(self) -> None:
         with self._lock:
             self._closed = True
-            while self._helping:
-                self._all_gone.wait()
+        while self._helping:
+            self._gone.get()
 
 
-def _submit(work: Callable[[], None]) -> None:
-    """Give work to the pool; nobody does it while Python shuts down."""
-    global _pool
-    from concurrent.futures import ThreadPoolExecutor  # not needed by most, and not quick to import
-
+def _ask(work: Callable[[], None], n: int) -> None:
+    """Ask so many threads to do something; those that are missing are made."""
     with _making:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(thread_name_prefix="npt")
-        pool = _pool
-    with suppress(RuntimeError):
-        pool.submit(work)
+        while len(_helpers) < min(n, _MOST_HELPERS):
+            helper = threading.Thread(target=_serve, args=(_jobs,), name="npt helps", daemon=True)
+            helper.start()
+            _helpers.append(helper)
+    for _ in range(n):
+        _jobs.put(work)
+
+
+def _serve(jobs: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while True:
+        job = jobs.get()
+        if job is None:
+            return
+        job()
+        del job  # it keeps arrays
 
 
 def _renew() -> None:
     """In a forked child: the threads are gone."""
-    global _making, _pool
-    _making, _pool = threading.Lock(), None
+    global _making, _helpers, _jobs
+    _making, _helpers, _jobs = threading.Lock(), [], SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):

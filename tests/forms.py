@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -23,7 +24,7 @@ from npt._types import U8Array
 from npt.space.exclusion import Exclusion
 from npt.table import tree
 
-__all__ = ["FORMS", "Form", "Seen", "counted", "forced", "split"]
+__all__ = ["FORMS", "Form", "Seen", "counted", "forced", "own_helpers", "split"]
 
 _PATIENCE = 0.2  # seconds that threads wait for each other before their first parts
 
@@ -121,7 +122,7 @@ def _no_summary(table: tree.PageTable, dirty: bool) -> U8Array:
 def split(n_threads: int, seen: Seen) -> Iterator[None]:
     """The context in which two leaf tables are worth a thread, and those whose turn it is begin together.
 
-    It has a pool of its own, whose threads may use all processors, wherever its caller is pinned to; they end with it.
+    It has helpers of its own, who may use all processors that this thread may, wherever a later caller is pinned to.
     """
 
     class Together(_threads._Sharing):
@@ -142,26 +143,27 @@ def split(n_threads: int, seen: Seen) -> Iterator[None]:
 
     with (
         mock.patch.object(tree, "_LEAST_TABLES", 1),
-        mock.patch.object(_threads, "_pool", None),
         mock.patch.object(_threads, "_Sharing", Together),
+        own_helpers(n_threads - 1),
     ):
+        yield
+
+
+@contextmanager
+def own_helpers(n: int = 0) -> Iterator[list[threading.Thread]]:
+    """The context in which nobody helps but threads made in it, so many of them at once; they end with it."""
+    with mock.patch.object(_threads, "_helpers", []), mock.patch.object(_threads, "_jobs", SimpleQueue()):
         try:
-            _wake(n_threads - 1)
-            yield
+            _threads._ask(lambda: None, n)
+            yield _threads._helpers
         finally:
-            if _threads._pool is not None:
-                _threads._pool.shutdown()
+            for _ in _threads._helpers:
+                _threads._jobs.put(None)
+            for helper in _threads._helpers:
+                helper.join()
 
 
 def _meet(start: threading.Barrier) -> None:
-    """Begin together; a thread that is late, because the pool is busy or its work is over, is not waited for long."""
+    """Begin together; a thread that is late, because it has other work or its work is over, is not waited for long."""
     with suppress(threading.BrokenBarrierError):
         start.wait(_PATIENCE)
-
-
-def _wake(n_threads: int) -> None:
-    """Have the pool make its threads now, in this one's place."""
-    awake = threading.Barrier(n_threads + 1)
-    for _ in range(n_threads):
-        _threads._submit(lambda: _meet(awake))
-    _meet(awake)

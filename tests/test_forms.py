@@ -53,10 +53,10 @@ def test_forms__of_several_threads(n: int, still: bool, summary: bool) -> None:
 
 
 def test_forms__leave_nothing_behind() -> None:
-    """After a context all is as before, the pool and its threads too, also after an error."""
-    before = _threads._Sharing, _threads._pool, tree._LEAST_TABLES, threading.active_count()
+    """After a context all is as before, the helpers too, also after an error."""
+    before = _threads._Sharing, _threads._helpers, _threads._jobs, tree._LEAST_TABLES, threading.active_count()
     with pytest.raises(ValueError, match="fails"), forced(FORMS["all of it"]):
-        assert _threads._pool is not None
-        assert threading.active_count() == before[3] + 2
+        assert len(_threads._helpers) == 2
+        assert threading.active_count() == before[4] + 2
         raise ValueError("fails")
-    assert (_threads._Sharing, _threads._pool, tree._LEAST_TABLES, threading.active_count()) == before
+    assert (_threads._Sharing, _threads._helpers, _threads._jobs, tree._LEAST_TABLES, threading.active_count()) == before

@@ -1,11 +1,11 @@
-"""Work that is split over threads: each part once, errors and interrupts, pools that are busy or gone, forks, the collector."""
+"""Work that is split over threads: each part once, errors and interrupts, helpers that are busy, forks, the collector."""
 
 import gc
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 import npt
 from npt import InvalidArgument, VmSpace, _collector, _threads
 from npt._threads import default_threads, share
+from tests.forms import own_helpers
 from tests.interrupts.interrupt import KINDS
 
 ROOT = Path(npt.__file__).parents[1]
@@ -23,12 +24,10 @@ SECONDS = 60  # after which a process hangs, for certain
 
 
 @pytest.fixture(autouse=True)
-def own_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test makes a pool, if it needs one, and ends its threads."""
-    monkeypatch.setattr(_threads, "_pool", None)
-    yield
-    if _threads._pool is not None:
-        _threads._pool.shutdown()
+def helpers() -> Iterator[list[threading.Thread]]:
+    """Each test has helpers of its own, if it needs some, and ends them."""
+    with own_helpers() as made:
+        yield made
 
 
 class Parts:
@@ -76,13 +75,13 @@ def test_share__each_part_once(n: int, threads: int, step: int) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 1023])
-def test_share__what_is_too_small_is_not_split(n: int) -> None:
+def test_share__what_is_too_small_is_not_split(n: int, helpers: list[threading.Thread]) -> None:
     """One call, here; also where there is nothing to do."""
     parts = Parts()
     share(parts.work, n, least=512, threads=4)
     assert parts.done == [(0, n)]
     assert parts.threads == {threading.current_thread()}
-    assert _threads._pool is None
+    assert not helpers
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -122,21 +121,30 @@ def test_share__within_a_part() -> None:
     assert len(inner) == 64
 
 
-@pytest.mark.parametrize("kind", ["busy", "shut down"])
-def test_share__without_helpers(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_share__while_the_helpers_are_busy() -> None:
     """Nobody comes to help: the caller does everything, and does not wait for them."""
     over = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(_threads, "_pool", pool)
-        if kind == "busy":
-            pool.submit(over.wait)
-        else:
-            pool.shutdown()
-        parts = Parts()
-        share(parts.work, 1000, least=1, threads=3)
-        over.set()
-        parts.check(1000)
-        assert parts.threads == {threading.current_thread()}
+    _threads._ask(lambda: assert_waits(over), 2)
+    parts = Parts()
+    share(parts.work, 1000, least=1, threads=3)
+    over.set()
+    parts.check(1000)
+    assert parts.threads == {threading.current_thread()}
+
+
+def assert_waits(event: threading.Event) -> None:
+    """For a while at most."""
+    assert event.wait(10)
+
+
+def test_share__makes_no_more_helpers_than_there_may_be(helpers: list[threading.Thread]) -> None:
+    """Whatever the caller says; and none that is not needed."""
+    share(lambda start, stop: None, 2, least=1, threads=10**9)
+    assert len(helpers) == 1
+    share(lambda start, stop: None, 10_000, least=1, threads=10**9)
+    assert len(helpers) == 32
+    share(lambda start, stop: None, 10_000, least=1, threads=2)
+    assert len(helpers) == 32
 
 
 # -- errors and interrupts ----------------------------------------------------------------------------------------------
@@ -189,7 +197,7 @@ from tests.interrupts.interrupt import interrupted
 from tests.test_threads_sharing import Parts
 
 faulthandler.dump_traceback_later(20, exit=True)
-share(Parts().work, 100, least=1, threads=2)  # the pool is there
+share(Parts().work, 100, least=1, threads=2)  # the helper is there
 for n in count(1):
     parts = Parts()
     outcome = interrupted(lambda: share(parts.work, 100, least=1, threads=2), {kind!r}, n)
@@ -355,14 +363,14 @@ over.set()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.parametrize("beside", [False, True], ids=["idle", "beside another caller"])
 def test_share__after_a_fork(beside: bool) -> None:
-    """The child makes a pool of its own, with the collector on; the parent's works on."""
+    """The child makes helpers of its own, with the collector on; the parent's works on."""
     run(FORK.replace("{beside}", str(beside)))
 
 
 # -- how many -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", " 2", "٢", "+2", "0x2"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", " 2", "٢", "+2", "0x2", "9" * 10, "9" * 5000])
 def test_variable__that_is_no_number(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """It is refused when a space is made; who says how many threads is not asked for it."""
     monkeypatch.setenv("NPT_THREADS", text)
@@ -397,18 +405,15 @@ def test_threads__of_a_wrong_type(threads: Any) -> None:
         VmSpace(1 << 30, threads=threads)
 
 
-@pytest.mark.parametrize("threads", [0, -1, -(2**70)])
+@pytest.mark.parametrize("threads", [0, -1, -(2**70), 2**52, 10**30])
 def test_threads__that_are_none(threads: int) -> None:
-    """One does the work, at least."""
+    """One does the work, at least; and there is an end to it."""
     with pytest.raises(InvalidArgument, match="threads"):
         VmSpace(1 << 30, threads=threads)
 
 
-@pytest.mark.parametrize("threads", [1, 2**63, 2**64, 10**30])
+@pytest.mark.parametrize("threads", [1, 2**52 - 1])
 def test_threads__of_any_number(threads: int) -> None:
-    """They are a limit: no more are made than there is work for."""
-    done: list[Callable[[], None]] = []
+    """They are a limit."""
     with VmSpace(1 << 30, threads=threads) as space:
         assert space.table.threads == threads
-        share(lambda start, stop: None, 4, least=1, threads=threads)
-    assert not done
