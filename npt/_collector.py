@@ -29,15 +29,21 @@ def paused() -> Iterator[None]:
             gc.disable()
         yield
     finally:
-        _end(token)
+        try:
+            _end(token)
+        except BaseException:  # an interrupt: once more does no harm
+            _end(token)
+            raise
 
 
 def _end(token: object) -> None:
+    global _was_on
     with _counting:
         if token in _tokens:
             _tokens.remove(token)
-            if _was_on and not _tokens:
-                gc.enable()
+        if _was_on and not _tokens:
+            gc.enable()
+            _was_on = False
 
 
 def _renew() -> None:
