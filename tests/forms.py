@@ -105,13 +105,17 @@ def forced(form: Form) -> Iterator[Seen]:
     with ExitStack() as patches:
         seen = patches.enter_context(counted())
         if not form.still:
-            patches.enter_context(mock.patch.object(Exclusion, "_lock_gates", lambda self: False))
+            patches.enter_context(mock.patch.object(Exclusion, "_lock_gates", _not_still))
         if not form.summary:
             patches.enter_context(mock.patch.object(tree.PageTable, "_summary", _no_summary))
         if form.threads is not None:
             patches.enter_context(mock.patch.dict(os.environ, {_threads.VARIABLE: str(form.threads)}))
             patches.enter_context(split(form.threads, seen))
         yield seen
+
+
+def _not_still(exclusion: Exclusion) -> bool:
+    return False
 
 
 def _no_summary(table: tree.PageTable, dirty: bool) -> U8Array:

@@ -1,6 +1,7 @@
 """That forms are forced, and counted: a test in a form that was not forced would prove nothing."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -55,8 +56,8 @@ def test_forms__of_several_threads(n: int, still: bool, summary: bool) -> None:
 def test_forms__leave_nothing_behind() -> None:
     """After a context all is as before, the helpers too, also after an error."""
     before = _threads._Sharing, _threads._helpers, _threads._jobs, tree._LEAST_TABLES, threading.active_count()
-    with pytest.raises(ValueError, match="fails"), forced(FORMS["all of it"]):
+    with suppress(ValueError), forced(FORMS["all of it"]):
         assert len(_threads._helpers) == 2
         assert threading.active_count() == before[4] + 2
-        raise ValueError("fails")
+        raise ValueError
     assert (_threads._Sharing, _threads._helpers, _threads._jobs, tree._LEAST_TABLES, threading.active_count()) == before

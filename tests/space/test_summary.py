@@ -54,7 +54,7 @@ WRITES: dict[str, Write] = {
     "vCPU, each its kind": lambda space, client: Vcpu(client).run([PAGE, 0, 2 * PAGE], write=[True, False, True]),
     "vCPU with a TLB": lambda space, client: Vcpu(client, tlb=64).run([PAGE, 2 * PAGE], write=True),
     "release": lambda space, client: [client.hold(gpa, Prot.RW).release() for gpa in (PAGE, 2 * PAGE)],
-    "mark_dirty": lambda space, client: [mark(client, gpa) for gpa in (PAGE, 2 * PAGE)],
+    "mark_dirty": lambda space, client: mark(client, PAGE, 2 * PAGE),
     "batch": batch,
     "chain": chain,
     "release_all": lambda space, client: (client.hold(PAGE, Prot.RW), client.hold(2 * PAGE, Prot.RW), client.release_all()),
@@ -63,11 +63,12 @@ WRITES: dict[str, Write] = {
 }
 
 
-def mark(client: VmClient, gpa: int) -> None:
-    """A page that is to be told to be dirty."""
-    page = client.hold(gpa, Prot.RW, defer_dirty=True)
-    page.mark_dirty()
-    page.release()
+def mark(client: VmClient, *gpas: int) -> None:
+    """Pages that are to be told to be dirty."""
+    for gpa in gpas:
+        page = client.hold(gpa, Prot.RW, defer_dirty=True)
+        page.mark_dirty()
+        page.release()
 
 
 def set_elsewhere(space: VmSpace, *pages: int) -> None:

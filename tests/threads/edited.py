@@ -22,13 +22,13 @@ def _store(array: U64Array, index: np.uint64, value: np.uint64) -> bool:
     return True
 
 
-def edited(module: ModuleType, old: str, new: str, *more: tuple[str, str]) -> ModuleType:
-    """A kernel module with a piece of its source replaced, or several; it is not cached, and nobody else learns of it.
+def edited(module: ModuleType, *pieces: str) -> ModuleType:
+    """A kernel module with a piece of its source replaced, old by new, or several; it is not cached, nobody else learns of it.
 
     ``_store(array, index, value)``, a plain store that is always true, may be used in the new piece.
     """
     source = inspect.getsource(module)
-    for piece, other in ((old, new), *more):
+    for piece, other in zip(pieces[::2], pieces[1::2], strict=True):
         assert source.count(piece) == 1
         source = source.replace(piece, other)
     with tempfile.TemporaryDirectory() as directory:

@@ -83,7 +83,7 @@ def _begin(leaves: Any, touched: Any, line: Any, words: Any, n: Any, byte: Any) 
     atomic_store(touched, _TABLE, byte)
     words[_WORD] = _ZERO
     atomic_store(line, _GO, np.uint64(n))
-    for k in range(n % _PAUSES):
+    for _ in range(n % _PAUSES):
         prefetch(line, _GO)
 
 

@@ -14,7 +14,6 @@ in compiled loops (``racing.py``), two threads at one entry, with the kernels th
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +36,7 @@ ROUNDS = 600 * LONG  # of each vCPU
 PATIENCE = 40  # times as many, in which a fault must show
 Pages = NDArray[np.int64]
 pytestmark = pytest.mark.slow
-compiled = pytest.mark.skipif(
-    kernels.jit.DISABLED or len(processors()) < 2, reason="needs compiled kernels on two processors"
-)
+compiled = pytest.mark.skipif(kernels.jit.DISABLED or len(processors()) < 2, reason="needs compiled kernels on two processors")
 
 
 class Write(NamedTuple):
@@ -168,7 +165,7 @@ def is_found(form: PteFormat, tlb: int) -> bool:
 
 TAKE = "take(touched, tables[i])\n        n, left = _ZERO, _ZERO"
 CLEAR = "        _clear_listed(leaves, places, n, np.uint64(mark), following)\n"
-LATE = (TAKE, "n, left = _ZERO, _ZERO", (CLEAR, CLEAR + "        take(touched, tables[i])\n"))
+LATE = (TAKE, "n, left = _ZERO, _ZERO", CLEAR, CLEAR + "        take(touched, tables[i])\n")
 
 SETTLE = "        n = _settle(levels, rules, size, marks, flip, scratch, block, n, lacking, following, found, outcome)\n"
 TOUCH = "        if writes:\n            _touch(touched, scratch, block, n, marks & rules[DIRTY])\n"
@@ -198,7 +195,7 @@ RACES = {race.__name__: race for race in (beside_a_harvest, before_its_own_harve
 MANY = 200_000  # rounds: a second or two
 
 # Each with the race that finds it.
-FAULTS = {
+FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "touched before D": ("beside_a_harvest", (SETTING + TOUCHING, TOUCHING + SETTING)),
     "taken after the scan": ("beside_a_harvest", LATE),
     "taken by a plain store": ("beside_a_harvest", (TAKE, TAKE.replace("take(touched, tables[i])", "touched[tables[i]] = 0"))),
