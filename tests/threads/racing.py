@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 A round begins when one thread stores its number, and ends when the other has; each waits by looking. The one does what is to be
 watched after a pause that is another each time, so that all orders come up. Between two rounds nobody but the first thread
-touches anything: it looks at what has come of the last one, and puts everything back.
+touches anything: it looks at what has come of the last one, and puts everything back. Before they begin both store to one
+line: stores behind that one wait in the processor until it has the line, and loads pass them all that time.
 
 What is raced are the kernels themselves, of a module that is given: the real one, or one with a fault planted.
 """
@@ -18,18 +19,18 @@ import numpy as np
 
 from npt import NPT
 from npt.kernels import jit
-from npt.kernels.atomics import atomic_load, atomic_store, prefetch
+from npt.kernels.atomics import atomic_load, atomic_store, prefetch, publish
 from npt.kernels.summary import CLEAN, TOUCHED
 from tests.threads.crew import together
 
 __all__ = ["beside_a_harvest", "before_its_own_harvest"]
 
-_ZERO, _ONE, _NINE, _TABLE, _LEAF = np.uint64(0), np.uint64(1), np.uint64(9), np.uint64(1), np.uint64(512 + 100)
-_GO, _DONE = np.uint64(0), np.uint64(16)  # words of two cache lines
+_ZERO, _ONE, _NINE, _TABLE, _LEAF = np.uint64(0), np.uint64(1), np.uint64(9), np.uint64(1), np.uint64(512 + 5)
+_GO, _DONE, _BUSY = np.uint64(0), np.uint64(16), np.uint64(32)  # words of three cache lines
 _PRESENT, _D, _BITS = np.uint64(1), np.uint64(NPT.masks.dirty), np.uint64(NPT.masks.accessed | NPT.masks.dirty)
 _CLEAN_ENTRY = np.uint64(0x10_0000_0000 | 0x27)
 _WORD, _BIT = np.uint64(_LEAF % 512 // 64), np.uint64(_LEAF % 64)
-_PAUSES = np.uint64(89)
+_PAUSES = np.uint64(1500)
 
 
 class _Table:
@@ -70,6 +71,7 @@ def _writer(dirty: ModuleType) -> Any:
         for n in range(_ONE, rounds + _ONE):
             while atomic_load(line, _GO) < n:
                 pass
+            publish(line, _BUSY, np.uint64(n))
             mark_leaf(leaves, touched, _LEAF, _PRESENT, _BITS)
             atomic_store(line, _DONE, np.uint64(n))
 
@@ -85,6 +87,7 @@ def _begin(leaves: Any, touched: Any, line: Any, words: Any, n: Any, byte: Any) 
     atomic_store(line, _GO, np.uint64(n))
     for _ in range(n % _PAUSES):
         prefetch(line, _GO)
+    publish(line, _BUSY, np.uint64(n))
 
 
 def beside_a_harvest(dirty: ModuleType, rounds: int) -> int:
