@@ -20,6 +20,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 
 from npt import _collector
@@ -33,7 +34,7 @@ _PARTS_A_THREAD = 4  # so that who has the clean part goes on with another's
 VARIABLE = "NPT_THREADS"
 _DIGITS = 9  # of its value
 
-_making = threading.Lock()
+_making = threading.RLock()  # a signal handler may come here, too
 _helpers: list[threading.Thread] = []
 _jobs: "SimpleQueue[Callable[[], None] | None]" = SimpleQueue()  # None ends a helper
 
@@ -52,6 +53,14 @@ def default_threads() -> int:
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or int(text) == 0:
         raise InvalidArgument(f"{VARIABLE} is {text!r}; it must be a positive number of threads")
     return int(text)
+
+
+def _threads_now() -> int:
+    """The same in the middle of things, where a variable that has become bad is no reason to fail."""
+    try:
+        return default_threads()
+    except InvalidArgument:
+        return 1
 
 
 def share(work: Callable[[int, int], object], n: int, *, least: int, threads: int | None, step: int = 1) -> None:
@@ -73,7 +82,7 @@ def share(work: Callable[[int, int], object], n: int, *, least: int, threads: in
     if n < 2 * least:
         work(0, n)
         return
-    threads = min(default_threads() if threads is None else threads, n // least)
+    threads = min(_threads_now() if threads is None else threads, n // least)
     if threads == 1:
         work(0, n)
         return
@@ -91,6 +100,7 @@ class _Sharing:
         self._parts = deque(itertools.pairwise(bounds))
         self._lock = threading.Lock()
         self._gone: SimpleQueue[None] = SimpleQueue()  # one for each that has helped
+        self._cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         self._helping = 0
         self._closed = False
         self._errors: list[BaseException] = []
@@ -121,6 +131,9 @@ class _Sharing:
                 return
             self._helping += 1
         try:
+            if self._cpus is not None:  # not those of whoever was the first to need help
+                with suppress(OSError):
+                    os.sched_setaffinity(0, self._cpus)
             self._work_off()
         except BaseException as error:
             self._errors.append(error)
@@ -149,8 +162,8 @@ class _Sharing:
 
 
 def _ask(work: Callable[[], None], n: int) -> None:
-    """Ask so many threads to do something; those that are missing are made."""
-    with _making:
+    """Ask so many threads to do something; those that are missing are made, while Python does not shut down."""
+    with _making, suppress(RuntimeError):
         while len(_helpers) < min(n, _MOST_HELPERS):
             helper = threading.Thread(target=_serve, args=(_jobs,), name="npt helps", daemon=True)
             helper.start()
@@ -171,7 +184,7 @@ def _serve(jobs: "SimpleQueue[Callable[[], None] | None]") -> None:
 def _renew() -> None:
     """In a forked child: the threads are gone."""
     global _making, _helpers, _jobs
-    _making, _helpers, _jobs = threading.Lock(), [], SimpleQueue()
+    _making, _helpers, _jobs = threading.RLock(), [], SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):
