@@ -86,7 +86,7 @@ _OTHERS = (
         "where nothing was resident, vCPUs are not kicked out of tables that are freed",
         "unmap_against_walk-npt-tlb2",
         "stored in somebody else's page",
-        python=((Ending, "_shoot_down", "(record.n_present or record.unlinked.size)", "record.n_present"),),
+        python=((Ending, "_owe", "(record.n_present or record.unlinked.size)", "record.n_present"),),
     ),
     Fault(
         "installed by a plain store",
@@ -121,7 +121,7 @@ _OTHERS = (
         "clients are told of an unmapping while vCPUs still store through it",
         "unmap_against_walk_beside_a_neighbour-ept",
         "stored after clients were told",
-        python=((Ending, "_shoot_down", "core.exclusion.kick()", "self._tell(); core.exclusion.kick()"),),
+        python=((Ending, "_shoot_down", "self._core.exclusion.kick()", "self._tell(); self._core.exclusion.kick()"),),
     ),
     Fault(
         "object let go before the kick",
@@ -132,8 +132,8 @@ _OTHERS = (
             (
                 Ending,
                 "_shoot_down",
-                "core.exclusion.kick()",
-                "self._mapping.obj.drop(core.mappings.keeper(self._mapping)); core.exclusion.kick()",
+                "self._core.exclusion.kick()",
+                "self._mapping.obj.drop(self._keeper); self._core.exclusion.kick()",
             ),
         ),
     ),

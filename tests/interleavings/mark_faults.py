@@ -109,7 +109,7 @@ MARK_FAULTS = (
             (
                 DirtyCalls,
                 "_harvest",
-                "exclusion.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))\n",
+                "core.in_stillness(lambda still: core.table.harvest(window, select, mark, words, still=still))\n",
                 "pass\n",
             ),
             (DirtyCalls, "_harvest", "                found = window.bitmap(words)\n", ""),

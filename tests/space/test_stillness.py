@@ -99,7 +99,7 @@ def test_harvest__does_not_wait_for_a_gate(
     last = space.client()
     exclusion = space._core.exclusion
     harvested: list[tuple[int, int]] = []
-    with counted() as seen:
+    with counted() as seen, monkeypatch.context() as patch:  # undone before the counting is
         kernel = kernels.dirty.harvest
 
         def note(*arguments: Any) -> None:
@@ -116,7 +116,7 @@ def test_harvest__does_not_wait_for_a_gate(
                 taken.set()
                 over.wait(10)
 
-        monkeypatch.setattr(kernels.dirty, "harvest", note)
+        patch.setattr(kernels.dirty, "harvest", note)
         thread = threading.Thread(target=keep)
         thread.start()
         assert taken.wait(10)
