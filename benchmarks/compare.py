@@ -11,8 +11,9 @@ lives; therefore the unit is the process and not the round: each gives one numbe
 two handfuls of numbers are compared by rank (``ranks``), and the p values are corrected for the number of benchmarks.
 
 On a shared machine a neighbour may slow everything down for seconds. Right before and behind each round a yardstick is timed,
-the same little work on both sides, and a round does not count if it took more than a tenth longer than the best there was. A
-process with too few rounds that count gives no number; others are run instead, up to three times as many as were asked for.
+the same little work on both sides, and a round does not count if it took more than a tenth longer than the best there was; or,
+where the machine was seldom that fast, longer than half of the processes can keep to, of both sides together. A process with
+too few rounds that count gives no number; others are run instead, up to three times as many as were asked for.
 
 A difference is told if it is unlikely to be chance (``--alpha``) *and* is worth telling (``--least``). Where none is told,
 but the interval has room for a tenth, that is said: *unsure*.
@@ -152,8 +153,16 @@ def _rounds(found: Results) -> Process:
 def undisturbed(sides: Sequence[Sequence[Process]], name: str) -> list[list[float]]:
     """A number for each process of each side, without those that were disturbed in nearly all rounds of a benchmark."""
     there = [[process[name] for process in side if name in process] for side in sides]
-    best = min((rounds[1].min() for side in there for rounds in side), default=0.0)
-    return [[least for rounds in side if (least := _least(rounds, _DISTURBED * best)) is not None] for side in there]
+    most = _most([rounds[1] for side in there for rounds in side])
+    return [[least for rounds in side if (least := _least(rounds, most)) is not None] for side in there]
+
+
+def _most(yardsticks: Sequence[NDArray[np.float64]]) -> float:
+    """Longest yardstick of a round that counts: a tenth more than the best, or what half of the processes can keep to."""
+    if not yardsticks:
+        return 0.0
+    kept_to = sorted(float(np.sort(sticks)[min(_ENOUGH, sticks.size) - 1]) for sticks in yardsticks)
+    return max(_DISTURBED * min(float(sticks.min()) for sticks in yardsticks), kept_to[(len(kept_to) - 1) // 2])
 
 
 def _least(rounds: NDArray[np.float64], most: float) -> float | None:
