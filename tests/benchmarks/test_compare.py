@@ -194,7 +194,7 @@ def test_main__disturbed_processes_are_made_up_for(monkeypatch: pytest.MonkeyPat
     def process(tree: Tree, _: Sequence[str]) -> Results:
         sides.append(tree.name)
         found = row("one", 1.0)
-        if 2 < len(sides) <= 2 + 4 or (always and tree.name == "B" and len(sides) % 8):
+        if tree.name == "B" and sides.count("B") % 4 if always else 2 < len(sides) <= 2 + 4:
             found["seconds"]["yardstick"] = [9.0, 9.0]
         return Results([found], {})
 
