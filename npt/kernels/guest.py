@@ -13,7 +13,8 @@ Accesses are done in blocks of up to 64, in passes that have no branch to mispre
 3. *Settle* the others in order. Marks are set by compare-and-swap from the very entry that was tested: had somebody cleared
    it meanwhile, the access walks again, and a cleared entry never comes back half-alive. An access that the tables refuse
    ends the block. Nothing behind it has had an effect: what lacked nothing was only looked at.
-4. *Touch* the leaf tables of what was written in the summary (``summary.py``), whose last byte is no table's.
+4. *Touch* the leaf tables of what was written in the summary (``summary.py``), whose last byte is no table's. That is
+   remembered with the table, and good as long as no harvest has taken any.
 5. *Move* the bytes of what is done, in order.
 
 The next block is found before this one is settled, because a locked instruction waits for all loads before it: so each
@@ -50,7 +51,7 @@ from npt.kernels.hardware import (
     walk,
 )  # fmt: skip
 from npt.kernels.jit import inline, kernel
-from npt.kernels.summary import TOUCHED, touch
+from npt.kernels.summary import nothing_taken, touch
 from npt.kernels.walk import NONE, Levels
 
 __all__ = ["KICK", "LINE_WORDS", "SCRATCH_WORDS", "access"]
@@ -65,13 +66,13 @@ _BLOCK = np.uint64(64)
 _WANTS, _CALL, _FIRST, _SECOND, _TABLES = _ZERO, np.uint64(4), np.uint64(8), np.uint64(328), np.uint64(648)
 SCRATCH_WORDS = 648 + 8192
 
-# Words of a block, by access: address, want, entry of the remembered table (then: number of a table written to), leaf,
-# leaf entry.
+# Words of a block, by access: address, want, entry of the remembered table, leaf, leaf entry.
 _GPA, _WANT, _TABLE, _LEAF, _ENTRY = _ZERO, np.uint64(64), np.uint64(128), np.uint64(192), np.uint64(256)
 
 # Entry of a remembered table: call, what its slot does not say of the region, flat index of its first leaf; 15, 13, 36 bits.
+# The lowest, which that index does not need, says that the table was touched during the call.
 _SLOT, _TAG_SHIFT, _TAG_BITS = np.uint64(8191), np.uint64(34), np.uint64(13)
-_BASE, _BASE_BITS = np.uint64((1 << 36) - 1), np.uint64(36)
+_BASE, _BASE_BITS, _TOUCHED = np.uint64((1 << 36) - (1 << 9)), np.uint64(36), _ONE
 _LAST_CALL = np.uint64((1 << 15) - 1)
 
 
@@ -137,6 +138,7 @@ def _find(
         tag = (scratch[_CALL] << _TAG_BITS) | (gpa >> _TAG_SHIFT)
         scratch[_TABLES + ((gpa >> _REGION_SHIFT) & _SLOT)] = (tag << _BASE_BITS) | base
         scratch[block + _LEAF + new] = base | ((gpa >> _PAGE_SHIFT) & _INDEX)
+        scratch[block + _TABLE + new] = base
         unknown &= unknown - _ONE
     return n
 
@@ -179,32 +181,38 @@ def _settle(
             refuse(outcome, leaf, both, either)
             return k
         scratch[block + _LEAF + k] = leaf
+        scratch[block + _TABLE + k] = leaf & _BASE
     return n
 
 
 @inline
-def _touch(touched: U8Array, scratch: U64Array, block: np.uint64, n: np.uint64, dirty: np.uint64) -> None:
-    """Touch the leaf tables that accesses of a block wrote to; mostly all of them are touched already."""
+def _touch(
+    touched: U8Array, takes: U64Array, since: np.uint64, scratch: U64Array, block: np.uint64, n: np.uint64, dirty: np.uint64
+) -> None:
+    """Touch the leaf tables that accesses of a block wrote to; mostly that was done since the last harvest took any."""
+    unknown = _ZERO
+    for k in range(n):
+        written = (scratch[block + _WANT + k] & dirty) != _ZERO
+        unknown |= ~scratch[block + _TABLE + k] & np.uint64(written)
+    if (unknown & _TOUCHED) == _ZERO and nothing_taken(takes, since):
+        return
     nothing = np.uint64(touched.size) - _ONE  # for accesses that are no writes
     for k in range(n):
         written = (scratch[block + _WANT + k] & dirty) != _ZERO
-        scratch[block + _TABLE + k] = scratch[block + _LEAF + k] >> _NINE if written else nothing
-    all_of = TOUCHED
-    for k in range(n):
-        all_of &= atomic_load(touched, scratch[block + _TABLE + k])
-    if all_of != TOUCHED:
-        for k in range(n):
-            touch(touched, scratch[block + _TABLE + k])
+        leaf, slot = scratch[block + _LEAF + k], (scratch[block + _GPA + k] >> _REGION_SHIFT) & _SLOT
+        touch(touched, leaf >> _NINE if written else nothing)
+        known = scratch[_TABLES + slot]
+        scratch[_TABLES + slot] = known | (np.uint64(written) & np.uint64((known & _BASE) == (leaf & _BASE)))
 
 
 @kernel(
-    "void(UniTuple(u8[::1], 4), u1[::1], Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, Array(u8, 1, 'C', True), "
-    "Array(u1, 1, 'C', True), Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1], u8[::1])"
+    "void(UniTuple(u8[::1], 4), u1[::1], u8[::1], Array(u8, 1, 'C', True), u8[::1], u8[::1], u8, u8, b1, "
+    "Array(u8, 1, 'C', True), Array(u1, 1, 'C', True), Array(u8, 1, 'C', True), u8[::1], u8, u8, u8[::1], u8[::1])"
 )
 def access(
-    levels: Levels, touched: U8Array, rules: U64Array, line: U64Array, memory: U64Array, base_pfn: np.uint64, size: np.uint64,
-    marking: bool, gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array, start: np.uint64, stop: np.uint64,
-    scratch: U64Array, outcome: U64Array,
+    levels: Levels, touched: U8Array, takes: U64Array, rules: U64Array, line: U64Array, memory: U64Array,
+    base_pfn: np.uint64, size: np.uint64, marking: bool, gpas: U64Array, kinds: U8Array, values: U64Array, loads: U64Array,
+    start: np.uint64, stop: np.uint64, scratch: U64Array, outcome: U64Array,
 ) -> None:  # fmt: skip
     """Perform accesses ``start`` to ``stop``; end early at a kick or at the first that the tables do not allow.
 
@@ -217,6 +225,7 @@ def access(
     flip, marks = flip_of(rules), (rules[ACCESSED] | rules[DIRTY]) * np.uint64(marking)
     writes = marking and (kinds.size != 1 or np.uint64(kinds[_ZERO]) == WRITE)
     _begin(scratch, rules, marks, kinds)
+    since = atomic_load(takes, _ZERO)
     block, following = _FIRST, _SECOND
     n_following = min(stop - i, _BLOCK)
     found = _find(levels, rules, size, gpas, kinds, i, n_following, scratch, block)
@@ -229,12 +238,13 @@ def access(
             lacking = _test(levels, scratch, block, n, flip)
         else:
             n = _ONE
-            scratch[block + _LEAF] = NONE
+            scratch[block + _LEAF] = NONE  # and of no table
+            scratch[block + _TABLE] = _ZERO
         n_following = min(stop - i - n, _BLOCK)
         found = _find(levels, rules, size, gpas, kinds, i + n, n_following, scratch, following)
         n = _settle(levels, rules, size, marks, flip, scratch, block, n, lacking, following, found, outcome)
         if writes:
-            _touch(touched, scratch, block, n, marks & rules[DIRTY])
+            _touch(touched, takes, since, scratch, block, n, marks & rules[DIRTY])
         if values.size != 0 or loads.size != 0:
             for k in range(n):
                 kind = np.uint64(kinds[i + k if kinds.size != 1 else _ZERO]) & KIND

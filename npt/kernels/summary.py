@@ -12,6 +12,11 @@ touched before it set D, a set D could be left under a clean byte.)
 The byte stands by the table's own number, not by its place in the directory: who has a leaf index has it, and a table that
 is reached through two directory entries has one.
 
+Who writes to the same tables again and again need not load their bytes each time: what was touched stays so until a harvest
+takes it. A word counts that: it is odd while a harvest takes tables, and even, and larger, when it has ended. Who reads an even
+number, then touches a table, then sets or sees D in it, and finds the same number still, knows that it is touched. (An odd
+one would not do: that harvest may have this table still before it.)
+
 A table that was handed out for writing by ``read_table`` can get D from anybody: it stays marked until it is freed. Behind
 the last table's byte there is one that is always touched, for kernels that need a place where nothing is to be done.
 
@@ -21,12 +26,13 @@ Relies on:  D being set before ``touch``, and scanned after ``take``.
 
 import numpy as np
 
-from npt._types import U8Array
+from npt._types import U8Array, U64Array
 from npt.kernels.atomics import atomic_cas, atomic_load, fence
 from npt.kernels.jit import inline
 
-__all__ = ["CLEAN", "HANDED_OUT", "TOUCHED", "is_clean", "take", "touch"]
+__all__ = ["CLEAN", "HANDED_OUT", "TOUCHED", "is_clean", "nothing_taken", "take", "touch"]
 
+_ZERO, _ONE = np.uint64(0), np.uint64(1)
 CLEAN, TOUCHED, HANDED_OUT = np.uint8(0), np.uint8(1), np.uint8(3)  # bit 0: not clean
 
 
@@ -41,6 +47,12 @@ def touch(touched: U8Array, table: np.uint64) -> None:
     """Say that D was set in a leaf table; nothing where ``touched`` is empty."""
     if touched.size != 0 and atomic_load(touched, table) == CLEAN:
         atomic_cas(touched, table, CLEAN, TOUCHED)
+
+
+@inline
+def nothing_taken(takes: U64Array, since: np.uint64) -> bool:
+    """Whether no table was taken since ``takes[0]`` was read; said only if none was being taken then."""
+    return bool((since & _ONE) == _ZERO and atomic_load(takes, _ZERO) == since)
 
 
 @inline

@@ -247,11 +247,12 @@ class Vcpu(Handle):
     def _access(self, accesses: Accesses, start: int, stop: int) -> None:
         core = self.client.core
         marking = core.tracking or core.format.marks_untracked
-        arguments = (
-            core.table.levels, core.table.touched, core.format.rules, self.client.gate.line, core.words, core.base_pfn,
-            core.size, marking, accesses.gpas, accesses.kinds, accesses.values, accesses.loads, start, stop,
+        table, arguments = core.table, (
+            core.format.rules, self.client.gate.line, core.words, core.base_pfn, core.size, marking,
+            accesses.gpas, accesses.kinds, accesses.values, accesses.loads, start, stop,
         )  # fmt: skip
         if self._tlb is None:
-            kernels.guest.access(*arguments, self._scratch, self._outcome)
+            kernels.guest.access(table.levels, table.touched, table.takes, *arguments, self._scratch, self._outcome)
         else:
-            kernels.tlb.access(*arguments, self._tlb.entries, self._tlb.fills, self._outcome)
+            tlb = self._tlb
+            kernels.tlb.access(table.levels, table.touched, *arguments, tlb.entries, tlb.fills, self._outcome)

@@ -60,6 +60,7 @@ class PageTable(Handle):
         self._free = tuple(arena.free for arena in self._arenas)
         self._marks = tuple(arena.marks for arena in self._arenas)
         self.touched = self._marks[0]  # the summary
+        self.takes: U64Array = np.zeros(8, np.uint64)  # its first word is odd while a harvest takes tables
         self.cells = _sync.cells("leaves", self.levels[0])  # one leaf entry as a Python int
         self.touched_cells = _sync.cells("touched", self.touched)
         self._state[2 * (LEVELS - 1)] = 1  # the root
@@ -298,7 +299,10 @@ class PageTable(Handle):
             else:
                 kernels.dirty.harvest(*found, *how, np.empty(ENTRIES, np.uint64), words)
 
+        begun = (kernels.words.load(self.takes, 0) + 2) | 1  # it was odd already where an interrupt came in between
+        kernels.words.store(self.takes, 0, begun)
         share(harvest, tables.size, least=_LEAST_TABLES, threads=self.threads)
+        kernels.words.store(self.takes, 0, begun + 1)
 
     def peek(self, window: Window, select: U64Array, mark: np.uint64) -> U8Array:
         """Bitmap of marks, nothing changed."""

@@ -4,8 +4,9 @@ import numpy as np
 
 from npt import EPT, Prot
 from npt.testing import Play, step
+from tests.interleavings.kicks import BLOCK
 from tests.interleavings.scenario import scenario
-from tests.interleavings.scene import HERE, NEXT, PAGE, Case, Copy, Scene, write
+from tests.interleavings.scene import FAR, HERE, NEXT, PAGE, Case, Copy, Scene, write
 
 __all__: list[str] = []
 
@@ -104,6 +105,31 @@ def first_write_against_harvest(case: Case) -> Play:
         assert copy.words == [NEW, OLD]
 
     return scene.play([lambda: write(vcpu, HERE, NEW), lambda: first.extend(copy.harvest())], finish)
+
+
+@scenario("in the first harvest", "in the second", forms=(EPT,))
+def later_write_against_harvest(case: Case) -> Play:
+    """The same in a run that knows the leaf table as touched: it wrote to the neighbour, two blocks of accesses before."""
+    scene = Scene(case)
+    ram = scene.ram(2)
+    scene.map(ram, HERE, resident=True)
+    scene.map(scene.ram(), FAR, resident=True)
+    vcpu = scene.vcpu()
+    write(vcpu, NEXT, OLD)
+    copy = Copy(scene, ram, HERE)
+    gpas = np.full(2 * BLOCK + 1, FAR, np.uint64)
+    gpas[0], gpas[-1] = NEXT, HERE
+    first: list[int] = []
+
+    def run() -> None:
+        vcpu.run(gpas, write=gpas != FAR, values=np.full(gpas.size, NEW))
+
+    def finish() -> None:
+        case.seen.add("in the first harvest" if 0 in first else "in the second")
+        copy.check()
+        assert copy.words == [NEW, NEW]
+
+    return scene.play([run, lambda: first.extend(copy.harvest())], finish)
 
 
 @scenario("first the other's", "first its own", tlbs=(0, 2))

@@ -5,6 +5,7 @@ from npt.space.exclusion import Exclusion
 from npt.space.gate import Gate
 from npt.space.holding import Holding
 from npt.space.vcpu import Vcpu
+from npt.table.tree import PageTable
 from tests.interleavings.fault import Fault
 
 __all__ = ["MARK_FAULTS"]
@@ -160,12 +161,13 @@ MARK_FAULTS = (
                 "guest",
                 "        n = _settle(levels,",
                 "        if writes and n != _ZERO:\n"
-                "            _touch(touched, scratch, block, n, marks & rules[DIRTY])\n"
+                "            _touch(touched, takes, since, scratch, block, n, marks & rules[DIRTY])\n"
                 "        n = _settle(levels,",
             ),
             (
                 "guest",
-                "        if writes:\n            _touch(touched, scratch, block, n, marks & rules[DIRTY])\n        if values",
+                "        if writes:\n            _touch(touched, takes, since, scratch, block, n, marks & rules[DIRTY])\n"
+                "        if values",
                 "        if values",
             ),
         ),
@@ -211,10 +213,46 @@ MARK_FAULTS = (
         kernels=(
             (
                 "guest",
-                "written = (scratch[block + _WANT + k] & dirty) != _ZERO",
-                "written = (scratch[block + _WANT + k] & ~scratch[block + _ENTRY + k] & dirty) != _ZERO",
+                "written = (scratch[block + _WANT + k] & dirty) != _ZERO\n        leaf,",
+                "written = (scratch[block + _WANT + k] & ~scratch[block + _ENTRY + k] & dirty) != _ZERO\n        leaf,",
             ),
         ),
+    ),
+    Fault(
+        "takes not looked at",
+        "what a vCPU has touched is good for the whole run",
+        "later_write_against_harvest-ept",
+        "copied ",
+        kernels=(("guest", " and nothing_taken(takes, since):", ":"),),
+    ),
+    Fault(
+        "takes looked at before D is set",
+        "a vCPU asks whether a table was taken, and then sets D",
+        "later_write_against_harvest-ept",
+        "copied ",
+        kernels=(
+            ("guest", " and nothing_taken(takes, since):", " and since == _ZERO:"),
+            (
+                "guest",
+                "        n = _settle(levels,",
+                "        since = _ZERO if nothing_taken(takes, since) else _ONE\n        n = _settle(levels,",
+            ),
+        ),
+    ),
+    Fault(
+        "takes told afterwards only",
+        "a harvest takes tables, and says so when it has scanned them",
+        "later_write_against_harvest-ept",
+        "copied ",
+        python=((PageTable, "harvest", "kernels.words.store(self.takes, 0, begun)\n", "pass\n"),),
+    ),
+    Fault(
+        "touched during a harvest is trusted",
+        "a vCPU enters while a harvest takes tables, and remembers what it touched before that came to it",
+        "later_write_against_harvest-ept",
+        "copied ",
+        python=((Exclusion, "_lock_gates", "for gate in", "return False\n    for gate in"),),  # as if another vCPU were inside
+        kernels=(("summary", "(since & _ONE) == _ZERO and atomic_load", "atomic_load"),),
     ),
     Fault(
         "touched by who sets D only, with a TLB",

@@ -38,6 +38,7 @@ class Guest:
         self.memory = np.arange(N_FRAMES * 512, dtype=np.uint64) * np.uint64(0x0101_0101_0101)
         self.touched = np.array([0, 0, 0, 0, 1], np.uint8)
         self.line = np.zeros(8, np.uint64)
+        self.takes = np.zeros(8, np.uint64)
         self.scratch = np.zeros(guest.SCRATCH_WORDS, np.uint64)
         for k, prot in enumerate([Prot.RWX, Prot.RW, Prot.READ, Prot.RX, Prot.RWX, Prot.RW, Prot.READ, Prot.RX]):
             self.world.put(0x1FC + k, (BASE + k) << 12 | format.leaf_bits(prot, MemAttr.WB))
@@ -52,7 +53,7 @@ class Guest:
         """The kernel's turn."""
         outcome = u64(99, 99, 99, 99)
         guest.access(
-            self.world.levels, self.touched, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
+            self.world.levels, self.touched, self.takes, self.format.rules, self.line, self.memory, BASE, SIZE, marking, gpas,
             np.array(kinds, np.uint8), values, loads, start, gpas.size if stop is None else stop, self.scratch, outcome,
         )  # fmt: skip
         return Outcome(*outcome.tolist())

@@ -392,8 +392,8 @@ def test_access__sees_a_kick_from_another_thread() -> None:
     def once() -> tuple[int, int]:
         g, loads, outcome = Guest(EPT), np.full(n, 7, np.uint64), u64(99, 99, 99, 99)
         arguments: tuple[Any, ...] = (
-            g.world.levels, g.touched, g.format.rules, g.line, g.memory, BASE, SIZE, True, gpas, kinds, NOTHING, loads, 0, n,
-            g.scratch, outcome,
+            g.world.levels, g.touched, g.takes, g.format.rules, g.line, g.memory, BASE, SIZE, True, gpas, kinds, NOTHING,
+            loads, 0, n, g.scratch, outcome,
         )  # fmt: skip
         thread = threading.Thread(target=guest.access, args=arguments)
         thread.start()

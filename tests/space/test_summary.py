@@ -4,7 +4,7 @@ Another thread may have set D and not come to touch the table yet (``set_elsewhe
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from npt import EPT, NPT, KickTimeout, Prot, PteFormat, RamObject, Reservoir, Vcpu, VmClient, VmSpace
+from npt import EPT, NPT, KickTimeout, Prot, PteFormat, RamObject, Reservoir, Vcpu, VmClient, VmSpace, kernels
 from npt._types import U64Array
 from npt.table.tree import PageTable
 from tests.forms import FORMS, Seen, counted, forced
@@ -289,3 +289,33 @@ def test_dirty_calls__find_a_summary_that_forgets(monkeypatch: pytest.MonkeyPatc
     first_that_fails = settings(max_examples=100, stateful_step_count=30, database=None, phases=[Phase.generate])
     with pytest.raises(AssertionError):
         run_state_machine_as_test(machine, settings=first_that_fails)
+
+
+def test_takes__are_odd_while_tables_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And larger afterwards; after a harvest that failed they stay odd, until the next has ended."""
+    reservoir = Reservoir(1 << 20)
+    ram, kernel = reservoir.allocate(1 << 20), kernels.dirty.harvest_still
+    space = VmSpace(WHOLE, reservoir=reservoir, track_dirty=True)
+    space.map(ram, 0, ram.length, Prot.RW)
+    space.populate(0, ram.length)
+    takes, during = space.table.takes, list[int]()
+
+    def harvest(*arguments: Any) -> None:
+        during.append(int(takes[0]))
+        kernel(*arguments)
+        if len(during) == 2:
+            raise ValueError("fails")
+
+    monkeypatch.setattr(kernels.dirty, "harvest_still", harvest)
+    behind = [int(takes[0])]
+    for call in range(4):
+        space.set_dirty(0, PAGE)
+        with pytest.raises(ValueError, match="fails") if call == 1 else nullcontext():
+            space.track_dirty(0, PAGE)
+        behind.append(int(takes[0]))
+    assert all(number % 2 for number in during)
+    assert [number % 2 for number in behind] == [0, 0, 1, 0, 0]
+    assert sorted({*during, *behind}) == sorted((*during, *behind[:2], *behind[3:]))  # none came twice, but after the failure
+    space.close()
+    ram.release()
+    reservoir.close()
