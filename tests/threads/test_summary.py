@@ -11,9 +11,12 @@ and at the end a last harvest leaves nothing. The windows of some faults are too
 in compiled loops (``racing.py``), two threads at one entry, with the kernels themselves.
 """
 
+import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from functools import partial
+from itertools import count, islice, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +56,11 @@ class Report(NamedTuple):
     pages: frozenset[int]
     began: int
     ended: int
+    thread: threading.Thread
+
+
+def _began_before(time: int, report: Report) -> bool:
+    return report.began < time
 
 
 class Writers:
@@ -77,7 +85,7 @@ class Writers:
         bitmap = self.space.track_dirty(first * PAGE, (end - first) * PAGE)
         ended = next(self.clock)
         found = first + np.flatnonzero(np.unpackbits(bitmap, count=end - first, bitorder="little"))
-        self.reports.append(Report(frozenset(found.tolist()), began, ended))
+        self.reports.append(Report(frozenset(found.tolist()), began, ended, threading.current_thread()))
         return ended
 
     def work(self, number: int, rounds: int) -> Callable[[Crew], None]:
@@ -114,18 +122,15 @@ class Writers:
         return left + sum(self._missing(write, known) for write, known in self._with_reports())
 
     def _with_reports(self) -> Iterator[tuple[Write, list[Report]]]:
-        """Each write with the reports that it may be in."""
-        reports = sorted(self.reports, key=lambda report: report.ended)
-        start = 0
-        for write in sorted(self.writes, key=lambda write: write.began):
-            while reports[start].ended < write.began:
-                start += 1
-            known = []
-            for report in reports[start:]:
-                if report.began < write.harvested:
-                    known.append(report)
-                elif report.began > write.harvested + 8:  # two threads: no later one began earlier
-                    break
+        """Each write with the reports that it may be in; those of one thread follow each other."""
+        threads = {report.thread for report in self.reports}
+        of_threads = [[report for report in self.reports if report.thread is thread] for thread in threads]
+        ends = [[report.ended for report in reports] for reports in of_threads]
+        for write in self.writes:
+            known: list[Report] = []
+            for reports, ended in zip(of_threads, ends, strict=True):
+                those = islice(reports, bisect_left(ended, write.began), None)
+                known += takewhile(partial(_began_before, write.harvested), those)
             yield write, known
 
     @staticmethod
