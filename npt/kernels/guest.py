@@ -13,8 +13,8 @@ Accesses are done in blocks of up to 64, in passes that have no branch to mispre
 3. *Settle* the others in order. Marks are set by compare-and-swap from the very entry that was tested: had somebody cleared
    it meanwhile, the access walks again, and a cleared entry never comes back half-alive. An access that the tables refuse
    ends the block. Nothing behind it has had an effect: what lacked nothing was only looked at.
-4. *Touch* the leaf tables of what was written in the summary (``summary.py``), whose last byte is no table's. That is
-   remembered with the table, and good as long as no harvest has taken any.
+4. *Touch* the leaf tables of what was written in the summary (``summary.py``). That is remembered with the table, and good as
+   long as no harvest has taken any.
 5. *Move* the bytes of what is done, in order.
 
 The next block is found before this one is settled, because a locked instruction waits for all loads before it: so each
@@ -190,19 +190,24 @@ def _touch(
     touched: U8Array, takes: U64Array, since: np.uint64, scratch: U64Array, block: np.uint64, n: np.uint64, dirty: np.uint64
 ) -> None:
     """Touch the leaf tables that accesses of a block wrote to; mostly that was done since the last harvest took any."""
+    any_unknown = _ZERO
+    for k in range(n):
+        written = (scratch[block + _WANT + k] & dirty) != _ZERO
+        any_unknown |= np.uint64(written) & (scratch[block + _TABLE + k] ^ _TOUCHED)
+    taken = not nothing_taken(takes, since)
+    if any_unknown == _ZERO and not taken:
+        return
     unknown = _ZERO
     for k in range(n):
-        written = (scratch[block + _WANT + k] & dirty) != _ZERO
-        unknown |= ~scratch[block + _TABLE + k] & np.uint64(written)
-    if (unknown & _TOUCHED) == _ZERO and nothing_taken(takes, since):
-        return
-    nothing = np.uint64(touched.size) - _ONE  # for accesses that are no writes
-    for k in range(n):
-        written = (scratch[block + _WANT + k] & dirty) != _ZERO
-        leaf, slot = scratch[block + _LEAF + k], (scratch[block + _GPA + k] >> _REGION_SHIFT) & _SLOT
-        touch(touched, leaf >> _NINE if written else nothing)
-        known = scratch[_TABLES + slot]
-        scratch[_TABLES + slot] = known | (np.uint64(written) & np.uint64((known & _BASE) == (leaf & _BASE)))
+        unknown |= (np.uint64(taken) | ((scratch[block + _TABLE + k] ^ _TOUCHED) & _TOUCHED)) << np.uint64(k)
+    while unknown != _ZERO:
+        one = ctz(unknown)
+        unknown &= unknown - _ONE
+        if (scratch[block + _WANT + one] & dirty) != _ZERO:
+            leaf, slot = scratch[block + _LEAF + one], (scratch[block + _GPA + one] >> _REGION_SHIFT) & _SLOT
+            touch(touched, leaf >> _NINE)
+            if (scratch[_TABLES + slot] & _BASE) == (leaf & _BASE):
+                scratch[_TABLES + slot] |= _TOUCHED
 
 
 @kernel(

@@ -17,8 +17,7 @@ takes it. A word counts that: it is odd while a harvest takes tables, and even, 
 number, then touches a table, then sets or sees D in it, and finds the same number still, knows that it is touched. (An odd
 one would not do: that harvest may have this table still before it.)
 
-A table that was handed out for writing by ``read_table`` can get D from anybody: it stays marked until it is freed. Behind
-the last table's byte there is one that is always touched, for kernels that need a place where nothing is to be done.
+A table that was handed out for writing by ``read_table`` can get D from anybody: it stays marked until it is freed.
 
 Guarantees: a table whose D was set by a call that has returned is not clean, unless a harvest has cleared it since.
 Relies on:  D being set before ``touch``, and scanned after ``take``.

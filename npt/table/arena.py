@@ -58,8 +58,8 @@ class Arena:
     free : numpy.ndarray
         ``uint32``, shape ``(capacity,)``: a stack of tables that were used and are zero again.
     marks : numpy.ndarray
-        ``uint8``, shape ``(capacity + 1,)``: whether a leaf table may hold dirty entries, or a table was handed out for
-        writing (``kernels/summary.py``); the last is no table's, and 1.
+        ``uint8``, shape ``(capacity,)``: whether a leaf table may hold dirty entries, or a table was handed out for writing
+        (``kernels/summary.py``).
     """
 
     def __init__(self, capacity: int) -> None:
@@ -77,8 +77,7 @@ class Arena:
         self._area, self.entries = _reserve(capacity * ENTRIES, np.uint64)
         self.counts = _reserve(capacity, np.uint16)[1]
         self.free = _reserve(capacity, np.uint32)[1]
-        self.marks = _reserve(capacity + 1, np.uint8)[1]
-        self.marks[capacity] = 1
+        self.marks = _reserve(capacity, np.uint8)[1]
         self.capacity = capacity
 
     def expect(self, n_tables: int) -> None:

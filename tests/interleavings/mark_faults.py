@@ -213,8 +213,8 @@ MARK_FAULTS = (
         kernels=(
             (
                 "guest",
-                "written = (scratch[block + _WANT + k] & dirty) != _ZERO\n        leaf,",
-                "written = (scratch[block + _WANT + k] & ~scratch[block + _ENTRY + k] & dirty) != _ZERO\n        leaf,",
+                "if (scratch[block + _WANT + one] & dirty) != _ZERO",
+                "if (scratch[block + _WANT + one] & ~scratch[block + _ENTRY + one] & dirty) != _ZERO",
             ),
         ),
     ),
@@ -223,7 +223,7 @@ MARK_FAULTS = (
         "what a vCPU has touched is good for the whole run",
         "later_write_against_harvest-ept",
         "copied ",
-        kernels=(("guest", " and nothing_taken(takes, since):", ":"),),
+        kernels=(("guest", "taken = not nothing_taken(takes, since)", "taken = False"),),
     ),
     Fault(
         "takes looked at before D is set",
@@ -231,7 +231,7 @@ MARK_FAULTS = (
         "later_write_against_harvest-ept",
         "copied ",
         kernels=(
-            ("guest", " and nothing_taken(takes, since):", " and since == _ZERO:"),
+            ("guest", "taken = not nothing_taken(takes, since)", "taken = since != _ZERO"),
             (
                 "guest",
                 "        n = _settle(levels,",

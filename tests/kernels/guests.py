@@ -36,7 +36,7 @@ class Guest:
         self.format = format
         self.world = World((4, 2, 2, 1), int(format.masks.table))
         self.memory = np.arange(N_FRAMES * 512, dtype=np.uint64) * np.uint64(0x0101_0101_0101)
-        self.touched = np.array([0, 0, 0, 0, 1], np.uint8)
+        self.touched = np.zeros(4, np.uint8)
         self.line = np.zeros(8, np.uint64)
         self.takes = np.zeros(8, np.uint64)
         self.scratch = np.zeros(guest.SCRATCH_WORDS, np.uint64)

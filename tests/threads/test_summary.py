@@ -188,7 +188,7 @@ def test_summary__finds_a_vcpu_that_touches_first(monkeypatch: pytest.MonkeyPatc
 @compiled
 def test_summary__finds_a_vcpu_that_does_not_look_for_takers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it touched once is good for the whole run."""
-    planted = edited(kernels.guest, " and nothing_taken(takes, since):", ":")
+    planted = edited(kernels.guest, "taken = not nothing_taken(takes, since)", "taken = False")
     monkeypatch.setattr(kernels.guest, "access", planted.access)
     assert is_found(NPT, 0, known=True)
 
