@@ -245,14 +245,13 @@ class Vcpu(Handle):
             self.client.gate.flushes += 1
 
     def _access(self, accesses: Accesses, start: int, stop: int) -> None:
-        core = self.client.core
+        core, table = self.client.core, self.client.core.table
         marking = core.tracking or core.format.marks_untracked
-        table, arguments = core.table, (
+        arguments = (
             core.format.rules, self.client.gate.line, core.words, core.base_pfn, core.size, marking,
             accesses.gpas, accesses.kinds, accesses.values, accesses.loads, start, stop,
         )  # fmt: skip
         if self._tlb is None:
             kernels.guest.access(table.levels, table.touched, table.takes, *arguments, self._scratch, self._outcome)
         else:
-            tlb = self._tlb
-            kernels.tlb.access(table.levels, table.touched, *arguments, tlb.entries, tlb.fills, self._outcome)
+            kernels.tlb.access(table.levels, table.touched, *arguments, self._tlb.entries, self._tlb.fills, self._outcome)

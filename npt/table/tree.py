@@ -299,7 +299,7 @@ class PageTable(Handle):
             else:
                 kernels.dirty.harvest(*found, *how, np.empty(ENTRIES, np.uint64), words)
 
-        begun = (kernels.words.load(self.takes, 0) + 2) | 1  # it was odd already where an interrupt came in between
+        begun = (kernels.words.load(self.takes, 0) + 1) | 1  # it is odd already where an interrupt ended the last one
         kernels.words.store(self.takes, 0, begun)
         share(harvest, tables.size, least=_LEAST_TABLES, threads=self.threads)
         kernels.words.store(self.takes, 0, begun + 1)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from npt import EPT, NPT, PteFormat
+from npt._threads import share
 from tests.threads.crew import processors
 
 _SWITCH = 1e-4  # seconds a thread keeps the interpreter: threads meet more often, in more places
@@ -29,6 +30,12 @@ def two_processors() -> None:
     """On one processor nothing here proves anything; CI must not pass like that."""
     if os.environ.get("CI") and len(processors()) < 2:
         pytest.fail("the tests of threads need two processors")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def helpers_are_there() -> None:
+    """The library's own threads, that stay: else the first test that splits its work would seem to have left one."""
+    share(lambda start, stop: None, 2 * len(processors()), least=1, threads=len(processors()))
 
 
 @pytest.fixture(params=[EPT, NPT], ids=["ept", "npt"])
