@@ -231,7 +231,7 @@ def fails(form: PteFormat, tlb: int, plant: Callable[[Toggled], None], match: st
     with toggled(form, tlb) as made:
         plant(made)
         with pytest.raises(AssertionError, match=match):
-            made.phases(20 * PHASES)
+            made.phases(1000 * PHASES)  # as good as never that many: it takes 2 to 400
 
 
 @pytest.mark.parametrize("tlb", [0, 64])
