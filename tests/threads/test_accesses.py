@@ -28,7 +28,7 @@ N_PAGES = 513
 STINT = 1 << 18  # reads of each half of a run
 STINTS = 6 * LONG
 HOT = 32  # pages that the second half of a stint keeps to: they stay in any TLB
-PATIENCE = 50  # stints in which a fault must show
+PATIENCE = 1000  # stints in which a fault must show
 Bools = NDArray[np.bool_]
 pytestmark = pytest.mark.slow
 

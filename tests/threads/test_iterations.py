@@ -62,14 +62,14 @@ def test_iterations__of_a_large_guest(form: PteFormat, tlb: int) -> None:
 def test_iterations__without_shootdown() -> None:
     """Without the shoot-down pages are written and not reported."""
     with rounds(NPT, 63, 64) as made, without_shootdown(made.space), pytest.raises(AssertionError, match="not reported"):
-        made.beside(1000, WAYS["full"])
+        made.beside(100_000, WAYS["full"])
 
 
 def test_iterations__find_a_harvest_that_clears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits that are read and not cleared are reported again, for pages that were not written."""
     monkeypatch.setattr(VmSpace, "track_dirty", DirtyCalls.peek_dirty)
     with rounds(NPT, 64, 0) as made, pytest.raises(AssertionError, match="not written"):
-        made.beside(40, WAYS["full"])
+        made.beside(4000, WAYS["full"])
 
 
 def test_iterations__find_a_bit_taken_from_before_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,4 +84,4 @@ def test_iterations__find_a_bit_taken_from_before_the_range(monkeypatch: pytest.
 
     monkeypatch.setattr(VmSpace, "track_dirty", wide)
     with rounds(NPT, 65, 0) as made, pytest.raises(AssertionError):
-        made.stopped(200, WAYS["split"])
+        made.stopped(2000, WAYS["split"])

@@ -32,7 +32,7 @@ from tests.threads.migration import FIRST, STINT, Migration, addresses
 
 PATTERNS = ("random", "zipf")
 STINTS = 8 * LONG  # of each pattern: 16.8 million writes a configuration, 100.7 million altogether
-PATIENCE = 50  # stints in which a page must be lost, if pages are
+PATIENCE = 1000  # stints in which a page must be lost, if pages are
 pytestmark = pytest.mark.slow
 
 

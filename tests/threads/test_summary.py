@@ -36,7 +36,7 @@ N_PAGES = N_TABLES * TABLE
 EACH = 32  # pages of a table that a vCPU writes: one block of accesses, each twice
 READS = 1 << 15  # most of them, before the writes of a round
 ROUNDS = 600 * LONG  # of each vCPU
-PATIENCE = 40  # times as many, in which a fault must show
+PATIENCE = 400  # times as many, in which a fault must show
 Pages = NDArray[np.int64]
 pytestmark = pytest.mark.slow
 compiled = pytest.mark.skipif(kernels.jit.DISABLED or len(processors()) < 2, reason="needs compiled kernels on two processors")
