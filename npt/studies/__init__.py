@@ -9,6 +9,8 @@ from npt.studies.tracking import MECHANISMS, compare_mechanisms
 from npt.studies.writers import (
     WRITERS,
     HotCold,
+    Mix,
+    Phases,
     Sequential,
     Strided,
     Uniform,
@@ -25,6 +27,8 @@ __all__ = [
     "Difference",
     "History",
     "HotCold",
+    "Mix",
+    "Phases",
     "ReplayResult",
     "Results",
     "Sequential",

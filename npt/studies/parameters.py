@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from npt.errors import InvalidArgument
-from npt.units import as_flag, as_int, as_number
+from npt.units import PAGE_SIZE, as_flag, as_int, as_number, parse_size
 
-__all__ = ["Form", "check", "flag", "form", "real", "whole"]
+__all__ = ["Form", "check", "flag", "form", "from_words", "real", "whole"]
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -84,3 +84,31 @@ def check(made: Any) -> None:
     for name, (rule, value) in typed.items():
         rule.check(value, name)
         object.__setattr__(made, name, rule.kind(value))
+
+
+def from_words(forms: Mapping[str, tuple[str, Form]], words: list[str]) -> dict[str, Any]:
+    """Arguments by name, from words like ``seed=3``; ``forms`` has names and forms by key.
+
+    Where there is a key ``pages``, there may be a ``size`` instead.
+    """
+    keys = [*(["size"] if "pages" in forms else []), *forms]
+    made: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not (key and equals and value):
+            raise InvalidArgument(f"{word!r} is not of the form name=value")
+        if key not in keys:
+            raise InvalidArgument(f"{key!r} is no parameter of it; these are: {', '.join(keys)}")
+        name, rule = forms["pages" if key == "size" else key]
+        if name in made:
+            raise InvalidArgument(f"{key} is said twice" if key not in ("size", "pages") else "pages or size are said twice")
+        made[name] = _pages(value) if key == "size" else rule.parse(value)
+    return made
+
+
+def _pages(text: str) -> int:
+    """Pages of a size."""
+    pages, rest = divmod(parse_size(text), PAGE_SIZE)
+    if rest:
+        raise InvalidArgument(f"size {text!r} is not a number of whole pages of {PAGE_SIZE} bytes")
+    return pages

@@ -18,8 +18,8 @@ from npt.studies.window import Window, as_window
 __all__ = ["HotCold", "Sequential", "Strided", "Synthetic", "Uniform"]
 
 _MOST_PAGES = 1 << 32
-_MOST_WINDOWS = 1 << 32
-_MOST_ACCESSES = 1 << 30  # a window is arrays of that length
+MOST_WINDOWS = 1 << 32
+MOST_ACCESSES = 1 << 30  # a window is arrays of that length
 _COMMON = ("n_pages", "n_windows", "accesses", "write_share", "seed")
 
 
@@ -53,8 +53,8 @@ class Synthetic(ABC):
     name: ClassVar[str]
 
     n_pages: int = field(metadata=whole("pages", 1, _MOST_PAGES))
-    n_windows: int = field(metadata=whole("windows", 1, _MOST_WINDOWS))
-    accesses: int = field(metadata=whole("accesses", 1, _MOST_ACCESSES))
+    n_windows: int = field(metadata=whole("windows", 1, MOST_WINDOWS))
+    accesses: int = field(metadata=whole("accesses", 1, MOST_ACCESSES))
     write_share: float = field(default=1.0, kw_only=True, metadata=real("write_share", 0, 1))
     seed: int = field(default=0, kw_only=True, metadata=whole("seed", 0, 2**64 - 1))
 
@@ -207,7 +207,7 @@ class HotCold(Synthetic):
 
     hot_share: float = field(default=0.1, kw_only=True, metadata=real("hot_share", 0, 1))
     hot_accesses: float = field(default=0.9, kw_only=True, metadata=real("hot_accesses", 0, 1))
-    move_every: int = field(default=10, kw_only=True, metadata=whole("move_every", 1, _MOST_WINDOWS))
+    move_every: int = field(default=10, kw_only=True, metadata=whole("move_every", 1, MOST_WINDOWS))
     step: int | None = field(default=None, kw_only=True, metadata=whole("step", 0, _MOST_PAGES))
 
     def __post_init__(self) -> None:
