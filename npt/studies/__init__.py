@@ -5,6 +5,7 @@ from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.results import Results
 from npt.studies.throughput import Throughput, largest_guest, throughput
+from npt.studies.timed import Timed
 from npt.studies.tracking import MECHANISMS, compare_mechanisms
 from npt.studies.writers import (
     WRITERS,
@@ -34,6 +35,7 @@ __all__ = [
     "Sequential",
     "Strided",
     "Throughput",
+    "Timed",
     "Uniform",
     "Window",
     "Writer",

@@ -1,6 +1,7 @@
 """Writers without an end: window after window, and accesses in pieces of any length."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -10,10 +11,11 @@ from npt.studies.window import Window, Writer, checked
 __all__ = ["Stream", "endless"]
 
 
-def endless(writer: Writer) -> Iterator[Window]:
-    """All windows of a writer, each checked, again and again."""
+def endless(writer: Writer, first: int = 0) -> Iterator[Window]:
+    """All windows of a writer from one on, each checked, again and again."""
     while True:
-        yield from checked(writer, writer.n_windows)
+        yield from islice(checked(writer, writer.n_windows), first, None)
+        first = 0
 
 
 class Stream:
