@@ -1,6 +1,7 @@
 """Experiments: what the engine does on this machine, what real programs' memory does in it, what it costs to track it."""
 
 from npt.studies.history import HISTORIES, History
+from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.results import Results
@@ -42,6 +43,8 @@ __all__ = [
     "Zipf",
     "compare_mechanisms",
     "dirty_rates",
+    "import_bitmaps",
+    "import_lackey",
     "largest_guest",
     "replay",
     "throughput",

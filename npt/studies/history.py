@@ -1,6 +1,7 @@
 """Who writes: real programs' histories."""
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npt._files import write_whole
 from npt._types import U64Array
 from npt.errors import InvalidArgument
 from npt.studies.window import Window, as_window
@@ -20,6 +22,8 @@ __all__ = ["HISTORIES", "History"]
 
 HISTORIES = ("sort", "sqlite", "xz")
 _PAGES_END = 1 << 35  # of the largest space
+_ARRAYS = ("pages", "write_offsets", "write_pages", "read_offsets", "read_pages")
+_UNITS = ("instructions", "accesses", "rounds")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,8 +40,15 @@ class History:
         The pages written in window w are ``pages[write_pages[write_offsets[w]:write_offsets[w + 1]]]``.
     read_offsets, read_pages : numpy.ndarray
         The same for reads.
-    window_instructions : int
-        Instructions a window.
+    window_length : int
+        How long a window is.
+    window_unit : str
+        In ``"instructions"``, in ``"accesses"``, or in ``"rounds"`` of a dirty log.
+
+    Notes
+    -----
+    A file of the form is an ``.npz`` with these arrays, but for the last two: it has ``window_instructions``,
+    ``window_accesses`` or ``window_rounds`` instead.
     """
 
     name: str
@@ -46,7 +57,8 @@ class History:
     write_pages: NDArray[np.int64]
     read_offsets: NDArray[np.int64]
     read_pages: NDArray[np.int64]
-    window_instructions: int
+    window_length: int
+    window_unit: str = "instructions"
 
     @classmethod
     def load(cls, name_or_file: str | os.PathLike[str]) -> "History":
@@ -77,6 +89,7 @@ class History:
             except Exception:  # numpy and zipfile raise a dozen kinds for damaged files
                 raise InvalidArgument(f"{path} is not an .npz file") from None
         try:
+            unit = _unit(arrays)
             made = cls(
                 name=path.stem,
                 pages=_numbers(arrays, "pages", np.uint64),
@@ -84,7 +97,8 @@ class History:
                 write_pages=_numbers(arrays, "write_pages", np.int64),
                 read_offsets=_numbers(arrays, "read_offsets", np.int64),
                 read_pages=_numbers(arrays, "read_pages", np.int64),
-                window_instructions=_number(arrays, "window_instructions"),
+                window_length=_number(arrays, f"window_{unit}"),
+                window_unit=unit,
             )
         except KeyError as error:
             raise InvalidArgument(f"{path} has no array {error}; the histories in npt/data show the form") from None
@@ -106,8 +120,22 @@ class History:
                 raise InvalidArgument(f"{path}: {kind}_pages has numbers that are no places in pages")
         if self.write_offsets.size != self.read_offsets.size:
             raise InvalidArgument(f"{path}: writes and reads have different numbers of windows")
-        if self.window_instructions < 1:
-            raise InvalidArgument(f"{path}: window_instructions {self.window_instructions} is not positive")
+        if self.window_length < 1:
+            raise InvalidArgument(f"{path}: window_{self.window_unit} {self.window_length} is not positive")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save it as a file that ``load`` reads, which takes the name from the file's; all of it or nothing.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        arrays: dict[str, Any] = {one: getattr(self, one) for one in _ARRAYS}
+        arrays[f"window_{self.window_unit}"] = np.int64(self.window_length)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)
+        write_whole(Path(path), packed.getbuffer())
 
     @property
     def n_windows(self) -> int:
@@ -163,9 +191,10 @@ class History:
     def _digest(self) -> str:
         """The first digits of a hash of all arrays, of whatever file they come from."""
         hashed = hashlib.sha256()
-        for array in (self.pages, self.write_offsets, self.write_pages, self.read_offsets, self.read_pages):
-            hashed.update(array.astype("<u8").tobytes() + b"|")
-        hashed.update(str(self.window_instructions).encode())
+        for one in _ARRAYS:
+            hashed.update(getattr(self, one).astype("<u8").tobytes() + b"|")
+        unit = "" if self.window_unit == _UNITS[0] else self.window_unit
+        hashed.update(f"{self.window_length}{unit}".encode())
         return hashed.hexdigest()[:12]
 
     def written(self, window: int) -> NDArray[np.int64]:
@@ -175,6 +204,14 @@ class History:
     def read(self, window: int) -> NDArray[np.int64]:
         """Places in ``pages`` of those read in a window."""
         return self.read_pages[self.read_offsets[window] : self.read_offsets[window + 1]]
+
+
+def _unit(arrays: dict[str, Any]) -> str:
+    """What windows are measured in."""
+    units = [one for one in _UNITS if f"window_{one}" in arrays]
+    if len(units) > 1:
+        raise InvalidArgument(f"windows are measured in {' and in '.join(units)}; there can be one")
+    return units[0] if units else _UNITS[0]
 
 
 def _number(arrays: dict[str, Any], name: str) -> int:

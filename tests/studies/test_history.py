@@ -140,6 +140,8 @@ def test_repr__is_short() -> None:
         ({"write_offsets": np.array([0, 2**62, -(2**63), 3])}, "write_offsets does not divide write_pages"),
         ({"window_instructions": None}, "has no array 'window_instructions'"),
         ({"window_instructions": np.array([1000])}, "window_instructions is not an integer"),
+        ({"window_rounds": np.array(1)}, "windows are measured in instructions and in rounds; there can be one"),
+        ({"window_instructions": None, "window_accesses": np.array(0)}, "window_accesses 0 is not positive"),
         ({"pages": np.array([5.0, 9.0, 700.0])}, "pages is not a one-dimensional array of integers"),
         ({"pages": np.array([[5, 9, 700]])}, "pages is not a one-dimensional array of integers"),
         ({"pages": np.array([5, 5, 700])}, "not ascending"),
@@ -168,6 +170,34 @@ def test_load__a_file_cut_off(tmp_path: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(InvalidArgument, match=r"is not an \.npz file"):
         History.load(file)
+
+
+@pytest.mark.parametrize("unit", ["instructions", "accesses", "rounds"])
+def test_save__there_and_back(tmp_path: Path, unit: str) -> None:
+    """What was saved is what is loaded, whatever its windows are measured in; another unit is another history."""
+    small = History.load(saved(tmp_path))
+    other = History.load(saved(tmp_path, **{"window_instructions": None, f"window_{unit}": np.array(1000)}))
+    other.save(tmp_path / "small.npz")
+    assert History.load(tmp_path / "small.npz") == other
+    assert (other.window_length, other.window_unit) == (1000, unit)
+    assert (other == small, other.row() == small.row()) == (unit == "instructions",) * 2
+
+
+def test_save__all_or_nothing(tmp_path: Path) -> None:
+    """A file that cannot be written leaves nothing; one that can takes the place of what was there."""
+    with pytest.raises(FileNotFoundError):
+        History.load("sort").save(tmp_path / "no" / "such.npz")
+    assert list(tmp_path.iterdir()) == []
+    file = saved(tmp_path)
+    History.load("sort").save(file)
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]
+    assert History.load(file).pages.size == History.load("sort").pages.size
+
+
+def test_digest__of_those_that_come_with_npt(history: History) -> None:
+    """What results that were kept say of them."""
+    digests = {"xz": "0a13f92d333f", "sqlite": "d8b0d55bcc33", "sort": "9af8f3415649"}
+    assert history.row()["options"] == f"sha256={digests[history.name]}"
 
 
 def test_load__there_is_none() -> None:
