@@ -147,6 +147,11 @@ class History:
         """Pages of a guest that has them side by side, in the order of ``pages``."""
         return self.pages.size
 
+    @property
+    def window_instructions(self) -> int | None:
+        """Instructions a window; None where windows are measured otherwise."""
+        return self.window_length if self.window_unit == "instructions" else None
+
     def __repr__(self) -> str:
         return f"<History {self.name}, {self.n_pages} pages, {self.n_windows} windows>"
 

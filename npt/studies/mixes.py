@@ -185,7 +185,7 @@ class Mix:
     def _bounds(self) -> U64Array:
         """First words of all writers but the first."""
         sums = list(accumulate(map(Fraction, self.shares)))
-        return np.array([min(int(one * _WORD_END / sums[-1]), _WORD_END - 1) for one in sums[:-1]], np.uint64)
+        return np.array([int(one * _WORD_END / sums[-1]) for one in sums[:-1]], np.uint64)
 
     def _mixed(self, streams: Sequence[Stream], whose: Any) -> Window:
         pages, write = np.empty(self.accesses, np.uint64), np.empty(self.accesses, np.bool_)

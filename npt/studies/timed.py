@@ -211,7 +211,7 @@ class Timed:
         duration = self._takes(window)
         self._still = 0 if duration else self._still + 1
         self._taken, self._place = 0, _Place(self._place.number + 1, window, self._place.end, duration)
-        if self._repeat and self._still > self.writer.n_windows:
+        if self._still > self.writer.n_windows:
             what = "writes nothing" if self._kind == "pages_per_second" else "has no accesses"
             raise InvalidArgument(f"{self.writer.name} {what} in any of its windows: with {self._kind} they take no time")
         return True

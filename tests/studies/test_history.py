@@ -180,6 +180,7 @@ def test_save__there_and_back(tmp_path: Path, unit: str) -> None:
     other.save(tmp_path / "small.npz")
     assert History.load(tmp_path / "small.npz") == other
     assert (other.window_length, other.window_unit) == (1000, unit)
+    assert other.window_instructions == (1000 if unit == "instructions" else None)
     assert (other == small, other.row() == small.row()) == (unit == "instructions",) * 2
 
 

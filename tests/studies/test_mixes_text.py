@@ -89,6 +89,7 @@ def test_writer__files_in_parts(tmp_path: Path) -> None:
         ("zipf*1+xz*1&sort*1", "has both . and &; put one of the mixes in parentheses"),
         ("sqlite*1+xz*1", "give accesses"),
         ("(", "the parentheses do not match"),
+        ("xz(|zipf", "the parentheses do not match"),
         ("zipf)", "the parentheses do not match"),
         ("(zipf))*(xz", "the parentheses do not match"),
         ("()", "'' is neither"),

@@ -28,6 +28,7 @@ TIMED: list[tuple[Writer, dict[str, Any]]] = [
     (UNEVEN, {"pages_per_second": 1.1e9}),
     (UNEVEN, {"pages_per_second": 3.3e8, "repeat": False, "part": 1}),
     (Sequential(10, 3, 7), {"accesses_per_second": 3e8}),
+    (Sequential(99, 3, 49), {"accesses_per_second": 1e9}),  # in doubles, 49 * (1 / 49) is less than 1
     (Uniform(10, 3, 7, write_share=0.5), {"pages_per_second": 1e8}),
     (Phases([Uniform(10, 3, 7), UNEVEN]), {"seconds_per_window": 1e-8}),
     (Mix([Zipf(10, 3, 7), UNEVEN], [1, 2]), {"accesses_per_second": 333333333.3}),
@@ -169,6 +170,15 @@ def test_during__of_an_older_one_ends_where_it_would() -> None:
     assert list(older) == []
 
 
+def test_during__of_an_older_one_in_the_middle_of_a_window_that_takes_no_time() -> None:
+    """What is left of it is not due for one that ends before."""
+    timed = Timed(Scripted(((1,), (2, 4))), pages_per_second=1e9, part=1)
+    older, newer = timed.during(0), timed.during(1)
+    assert [next(newer).pages.tolist() for _ in range(2)] == [[1], [2]]
+    assert list(older) == []
+    assert next(newer).pages.tolist() == [4]
+
+
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +245,7 @@ def test_during__goes_on_after_an_interrupt(repeat: bool) -> None:
         next(parts)
     assert timed.accesses == 1
     assert [one.pages.tolist() for one in timed.during(1)] == [[2, 3, 4]]
+    assert [one.pages.tolist() for one in timed.during(2)] == ([[1, 2]] if repeat else [])
 
 
 # -- refused, and told -------------------------------------------------------------------------------------------------

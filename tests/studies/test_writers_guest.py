@@ -8,7 +8,7 @@ import pytest
 
 from npt import EPT, NPT, PAGE_SIZE, Prot, PteFormat, Reservoir, Vcpu, VmSpace
 from npt._types import U8Array
-from npt.studies.writers import HotCold, Sequential, Strided, Uniform, Writer, Zipf, writer
+from npt.studies.writers import HotCold, Mix, Phases, Sequential, Strided, Uniform, Writer, Zipf, writer
 
 START = 509 * PAGE_SIZE  # leaf tables end in the middle of a byte of the bitmap
 WINDOWS = 40
@@ -19,6 +19,7 @@ GUESTS: list[Writer] = [
     Strided(1537, WINDOWS, 700, stride=12, write_share=0.2),
     Zipf(1537, WINDOWS, 3000, write_share=0.5),
     HotCold(1537, WINDOWS, 1500, write_share=0.7, move_every=3),
+    Phases([Strided(700, 10, 300), Mix([Zipf(900, 30, 500), Uniform(637, 30, 500, seed=1)], [1, 2], disjoint=True)]),
     writer("sort"),
     writer("sqlite"),
     writer("xz"),

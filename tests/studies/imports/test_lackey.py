@@ -206,6 +206,12 @@ def test_import__progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == sorted(seen)
     assert seen[-1][0] == size
     seen.clear()
+    packed = tmp_path / "trace.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    import_lackey(packed, progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (packed.stat().st_size,) * 2
+    seen.clear()
     import_lackey(io.BytesIO(file.read_bytes()), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(min(1000 * number, size), None) for number in range(1, -(-size // 1000) + 1)]
 
@@ -244,7 +250,7 @@ def test_import__without_valgrinds_own_lines() -> None:
         b"hello", b"\xff\x00", b",", b"==", b"== 7 ==", b" S 05000000", b" S ,8", b" S 05000000,", b" S 05000000,8 ",
         b" S 05000000,8\r", b" S 05000000,8,8", b"S  05000000,8", b" S  05000000,8", b" I 05000000,8", b"I 04000000,8",
         b" X 05000000,8", b" S 0500000g,8", b" S 0500000A,8", b" S 0x5000000,8", b" S 5000000000000000a,8", b" S 05000000,-8",
-        b" S 05000000,12345", b" S 05000000,a",
+        b" S 05000000,12345", b" S 05000000,a", b"xS 05000000,8",
     ],
 )  # fmt: skip
 def test_import__a_line_that_is_no_record(wrong: bytes) -> None:
