@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npt._types import U8Array, U64Array
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, InvariantError
 from npt.studies.history import History
 from npt.studies.imports.builder import PAGES_END, Builder, Progress, check_options
 from npt.studies.imports.records import INSTRUCTION, LOAD, MODIFY, RECORD, STORE, Records, parse
@@ -157,6 +157,8 @@ class _Trace:
         if records is None:
             numbers, kept = self._sift(lines)
             records = parse(kept)
+            if kept and records is None:
+                raise InvariantError(f"{self._name}: records between lines {numbers[0]} and {numbers[-1]} were not understood")
         if records is not None:
             self._check(records, numbers)
             self._take(records)
@@ -210,12 +212,11 @@ class _Trace:
             self._builder.add(_pages(part, reads), _pages(part, (part.kinds == STORE) | (part.kinds == MODIFY)))
 
     def _windows(self, kinds: U8Array) -> NDArray[np.int64]:
-        """The window of each record: accesses belong to the instruction before them, or instructions to the access behind."""
-        counted = (kinds == INSTRUCTION) != self._by_accesses
-        before = np.cumsum(counted) + self._counted
-        self._counted = int(before[-1])
-        before -= counted if self._by_accesses else 1
-        return np.maximum(before, 0) // self._length  # type: ignore[no-any-return]
+        """The window of each record: that of the last one that counts, of it or those before it."""
+        counts = (kinds == INSTRUCTION) != self._by_accesses
+        numbers = np.cumsum(counts) + self._counted
+        self._counted = int(numbers[-1])
+        return np.maximum(numbers - 1, 0) // self._length  # type: ignore[no-any-return]
 
     def _wrong(self, number: int, what: str) -> InvalidArgument:
         return InvalidArgument(f"{self._name}, line {number}: {what}")

@@ -64,12 +64,8 @@ def slow(text: bytes, length: int, *, by_accesses: bool, fetches: bool) -> list[
     counted = 0
     for line in text.decode().splitlines():
         letter, (address, size) = line[:3].strip(), line[3:].split(",")
-        if by_accesses:
-            window = counted // length
-            counted += letter != "I"
-        else:
-            counted += letter == "I"
-            window = max(counted - 1, 0) // length
+        counted += (letter != "I") if by_accesses else (letter == "I")
+        window = max(counted - 1, 0) // length
         read, written = made.setdefault(window, (set(), set()))
         pages = {int(address, 16) >> 12, (int(address, 16) + int(size) - 1) >> 12}
         if letter in ("L", "M") or (letter == "I" and fetches):
@@ -129,6 +125,12 @@ def test_import__windows_in_which_nothing_happens() -> None:
     """They are there, and empty."""
     text = b" S 05000000,8\n" + b"I  04000000,1\n" * 5 + b" L 06000000,8\n"
     assert windows(import_lackey(io.BytesIO(text), window_instructions=2)) == [([], [0x5000]), ([], []), ([0x6000], [])]
+
+
+def test_import__windows_of_accesses() -> None:
+    """Instructions do not count, not even behind the last access: they make no window."""
+    text = b"I  04000000,1\n S 05000000,8\n L 06000000,8\nI  04000000,1\n M 07000000,8\n S 08000000,8\nI  04000000,1\n"
+    assert windows(import_lackey(io.BytesIO(text), window_accesses=2)) == [([0x6000], [0x5000]), ([0x7000], [0x7000, 0x8000])]
 
 
 @pytest.mark.parametrize("block", [50, 1 << 20])
