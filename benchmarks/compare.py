@@ -274,7 +274,7 @@ def _tell(given: argparse.Namespace, others: Sequence[str], trees: Sequence[Tree
             arguments=others, runs=given.runs, alpha=given.alpha, least=given.least, a=trees[0].what, b=trees[1].what
         )
         kept = [{**asdict(one), "times_a": times[0][one.name], "times_b": times[1][one.name]} for one in differences]
-        Results(kept, meta).save_json(given.json)
+        Results(kept, meta).to_json(given.json)
     return _SLOWER if count["slower"] else 0
 
 

@@ -65,7 +65,7 @@ def _save(results: Results, out: Path | None) -> None:
         return
     for path in [out / f"report{form}" for form in _FORMS] if out.is_dir() else [out]:
         if path.suffix == ".json":
-            results.save_json(path)
+            results.to_json(path)
         else:
             write_whole(path, report(results).encode())
         print(f"wrote {path}")

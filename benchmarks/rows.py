@@ -114,5 +114,5 @@ def _of_lines(text: str) -> Results:
 
 def _of_document(path: Path, document: dict[str, Any]) -> Results:
     if "benchmarks" not in document:
-        return Results.load_json(path)
+        return Results.load(path)
     return Results([one["extra_info"] for one in document["benchmarks"]], document["npt"])

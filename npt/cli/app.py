@@ -81,9 +81,9 @@ def _is_stream(path: Path) -> bool:
 def _save(results: Results, json_file: Path | None, csv_file: Path | None) -> None:
     """Into the files that were asked for."""
     if json_file is not None:
-        results.save_json(json_file)
+        results.to_json(json_file)
     if csv_file is not None:
-        results.save_csv(csv_file)
+        results.to_csv(csv_file)
 
 
 _target = click.Path(dir_okay=False, writable=True, path_type=Path)

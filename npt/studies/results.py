@@ -1,25 +1,28 @@
-"""Result tables: rows of plain values, and how they came about."""
+"""Result tables: rows of plain values, their units, and how they came about."""
 
-import csv
 import datetime
-import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from npt._files import write_whole
-from npt.errors import InvalidArgument
+from npt.studies import result_arrays, result_text
+
+if TYPE_CHECKING:
+    import pyarrow
+    import xarray
 
 __all__ = ["Results", "provenance"]
 
-_FORMAT = "npt-results/1"
 _PACKAGES = ("npt-engine", "numpy", "numba", "llvmlite")
 
 
@@ -74,49 +77,108 @@ class Results:
     Attributes
     ----------
     rows : sequence of mapping
-        Plain values by column; all rows have the same columns.
+        Plain values by column: None, bools, integers, floats, text. A column that a row has not counts as None in it.
     meta : mapping
         How they came about.
+    units : mapping
+        Unit by column, of those that have one.
     """
 
     rows: Sequence[Mapping[str, Any]]
     meta: Mapping[str, Any]
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Results of {len(self.rows)} rows>"
 
-    def save_json(self, path: str | os.PathLike[str]) -> None:
-        """Save rows and meta; ``load_json`` reads them back."""
-        text = json.dumps({"format": _FORMAT, "meta": dict(self.meta), "rows": [dict(row) for row in self.rows]}, indent=1)
-        write_whole(Path(path), (text + "\n").encode())
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in the order in which the rows bring them up.
 
-    @classmethod
-    def load_json(cls, path: str | os.PathLike[str]) -> "Results":
-        """Read what ``save_json`` wrote.
+        Raises
+        ------
+        TypeError
+            A name is no text.
+        """
+        return result_text.columns(self.rows)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Save all of it as one document; ``load`` reads it back whole."""
+        write_whole(Path(path), result_text.as_json(self.rows, self.meta, self.units).encode())
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Save it as lines of JSON, the first with meta and units, then one a row; ``load`` reads it back whole."""
+        write_whole(Path(path), result_text.as_lines(self.rows, self.meta, self.units).encode())
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Save the rows as a table; every row repeats seed, CPU and commit, so that it can stand alone.
 
         Raises
         ------
         InvalidArgument
-            The file is something else.
+            Text that UTF-8 cannot say.
         """
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            if document["format"] != _FORMAT:
-                raise KeyError(document["format"])
-            return cls(document["rows"], document["meta"])
-        except (ValueError, KeyError, TypeError):
-            raise InvalidArgument(f"{os.fspath(path)} is not a result file of the form {_FORMAT}") from None
-
-    def save_csv(self, path: str | os.PathLike[str]) -> None:
-        """Save the rows as a table; every row repeats seed, CPU and commit, so that it can stand alone."""
-        lines: list[list[Any]] = []
         kept = {key: self.meta[key] for key in ("seed", "cpu", "commit") if key in self.meta}
-        for row in self.rows:
-            line = {**row, **{key: value for key, value in kept.items() if key not in row}}
-            if not lines:
-                lines.append(list(line))
-            lines.append(list(line.values()))
-        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
-            file.seek(0)
-            write_whole(Path(path), file.read().encode())
+        write_whole(
+            Path(path), result_text.as_csv([{**row, **{key: kept[key] for key in kept if key not in row}} for row in self.rows])
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Results":
+        """Read what ``to_json``, ``to_jsonl`` or, where the name ends in ``.csv``, ``to_csv`` wrote.
+
+        A CSV has no meta and no units, and does not tell text from what it looks like: an empty cell is None, ``True`` a
+        bool, ``12`` an integer, ``1.5`` and ``nan`` are floats.
+
+        Raises
+        ------
+        InvalidArgument
+            The file is something else, or was cut short.
+        """
+        content, name = Path(path).read_bytes(), os.fspath(path)
+        if Path(path).suffix.lower() == ".csv":
+            return cls(result_text.from_csv(content, name), {})
+        return cls(*result_text.from_json(content, name))
+
+    def to_numpy(self) -> NDArray[np.void]:
+        """All rows as a structured array.
+
+        Columns of bools, of integers of 64 bits, of floats and of text get such a type; None among numbers makes them
+        floats, with NaN for it; what has no one type without loss is a column of objects.
+
+        Raises
+        ------
+        InvalidArgument
+            A column has no name.
+        """
+        return result_arrays.structured(self.columns, self.rows)
+
+    def to_xarray(self, by: Sequence[str] = ()) -> "xarray.Dataset":
+        """An ``xarray.Dataset`` with a variable for each column, its unit in ``attrs["units"]``; meta in the set's ``attrs``.
+
+        Parameters
+        ----------
+        by
+            Columns to make dimensions of, such as a sweep's axes; each row must have other values there, and what no row has
+            is missing as None is. Without any the one dimension is ``row``.
+
+        Raises
+        ------
+        ImportError
+            xarray is not installed.
+        InvalidArgument
+            A column that there is not, or two rows for one place.
+        """
+        return result_arrays.dataset(self.columns, self.rows, self.meta, self.units, by)
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """A ``pyarrow.Table``; units in the fields' metadata, meta as JSON in the schema's.
+
+        Raises
+        ------
+        ImportError
+            pyarrow is not installed.
+        InvalidArgument
+            A column that Arrow has no one type for.
+        """
+        return result_arrays.table(self.columns, self.rows, self.meta, self.units)

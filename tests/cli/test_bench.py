@@ -41,7 +41,7 @@ def test_bench__has_a_row_for_each_format_share_and_operation(tmp_path: Path) ->
     file = tmp_path / "bench.json"
     result = _run(*_SMALL, "--json", str(file))
     assert result.exit_code == 0, result.output
-    rows = Results.load_json(file).rows
+    rows = Results.load(file).rows
     assert [(row["operation"], row["share"]) for row in rows if row["format"] == "ept"] == [
         ("map", None), ("populate", None), ("harvest", 0.0), ("harvest", 0.01), ("harvest", 0.1), ("harvest", 1.0),
         ("unmap", None),
@@ -57,7 +57,7 @@ def test_bench__size_replaces_the_default_sizes_and_may_be_repeated(tmp_path: Pa
         "bench", "--size", "2MiB", "--size", "4MiB", "--dirty", "0.5", "--format", "npt", "--repeat", "1", "--json", str(file)
     )
     assert result.exit_code == 0, result.output
-    rows = Results.load_json(file).rows
+    rows = Results.load(file).rows
     assert {row["size"] for row in rows} == {2 << 20, 4 << 20}
     assert {row["format"] for row in rows} == {"npt"}
     assert [row["share"] for row in rows if row["operation"] == "harvest"] == [0.5, 0.5]

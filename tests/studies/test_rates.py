@@ -165,9 +165,9 @@ def test_nothing_written__is_no_error(tmp_path: Any) -> None:
             0.0,
             0.0,
         )
-    results.save_json(tmp_path / "rates.json")
-    results.save_csv(tmp_path / "rates.csv")
-    assert Results.load_json(tmp_path / "rates.json").rows == results.rows
+    results.to_json(tmp_path / "rates.json")
+    results.to_csv(tmp_path / "rates.csv")
+    assert Results.load(tmp_path / "rates.json").rows == results.rows
     assert len((tmp_path / "rates.csv").read_text().splitlines()) == 3
 
 
