@@ -1,5 +1,6 @@
 """Experiments: what the engine does on this machine, what real programs' memory does in it, what it costs to track it."""
 
+from npt.studies.comparison import compare
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.rates import dirty_rates
@@ -41,6 +42,7 @@ __all__ = [
     "Window",
     "Writer",
     "Zipf",
+    "compare",
     "compare_mechanisms",
     "dirty_rates",
     "import_bitmaps",
