@@ -6,6 +6,7 @@ from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.results import Results
+from npt.studies.sweep import sweep
 from npt.studies.throughput import Throughput, largest_guest, throughput
 from npt.studies.timed import Timed
 from npt.studies.tracking import MECHANISMS, compare_mechanisms
@@ -49,6 +50,7 @@ __all__ = [
     "import_lackey",
     "largest_guest",
     "replay",
+    "sweep",
     "throughput",
     "writer",
 ]
