@@ -174,4 +174,4 @@ def _quantile(ordered: NDArray[np.float64], share: float) -> float:
     """As numpy's own, but that a part of the way from a number to infinity is infinity, not nan."""
     place, part = divmod(share * (ordered.size - 1), 1)
     low, high = float(ordered[math.floor(place)]), float(ordered[math.ceil(place + part)])
-    return low if low == high or part == 0 else low * (1 - part) + high * part
+    return low if low == high else low * (1 - part) + high * part

@@ -77,9 +77,7 @@ class SweepFile(AbstractContextManager["SweepFile", None]):
             right = False
         if not right:
             raise InvalidArgument(f"{where} is not a point of this sweep")
-        if failed:
-            self.done.pop(place, None)
-        else:
+        if not failed:
             self.done[place] = outcome
 
 

@@ -129,6 +129,23 @@ def test_jsonl__cut_short_is_refused(tmp_path: Path, kept: int, torn: bool) -> N
         Results.load(file)
 
 
+def test_jsonl__grown_is_refused(tmp_path: Path) -> None:
+    """Half a row more, or a whole one, is nobody's."""
+    file = tmp_path / "r.jsonl"
+    save(Results([{"a": 1}], {}), file)
+    for more in ('{"a":', '{"a": 2}\n'):
+        with open(file, "a") as text:
+            text.write(more)
+        with pytest.raises(InvalidArgument, match="or grew"):
+            Results.load(file)
+
+
+def test_csv__empty_lines_are_nothing(tmp_path: Path) -> None:
+    """Other programs leave some at the end."""
+    (tmp_path / "r.csv").write_text("a,b\r\n1,2\r\n\r\n")
+    assert Results.load(tmp_path / "r.csv").rows == [{"a": 1, "b": 2}]
+
+
 @pytest.mark.parametrize(
     "text", ["a,a\n1,2\n", "a,b\n1\n", "a\n1,2\n", 'a\n"1', b"a\n\xff\n", 'a\n"1"2\n'],
     ids=["twice", "few", "many", "open", "latin", "quote"],
@@ -194,6 +211,12 @@ def test_csv__repeats_what_a_row_needs_to_stand_alone(tmp_path: Path) -> None:
     """Seed, CPU and commit stand in every line."""
     Results([{"a": 1}, {"a": 2}], {"seed": 3, "cpu": "one, two", "commit": None, "other": 1}).to_csv(tmp_path / "r.csv")
     assert (tmp_path / "r.csv").read_text() == 'a,seed,cpu,commit\n1,3,"one, two",\n2,3,"one, two",\n'
+
+
+def test_csv__a_row_s_own_column_counts(tmp_path: Path) -> None:
+    """A point of a sweep has a seed of its own."""
+    save(Results([{"seed": 5, "a": 1}], {"seed": 3, "cpu": "x"}), tmp_path / "r.csv")
+    assert (tmp_path / "r.csv").read_text() == "seed,a,cpu\n5,1,x\n"
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])

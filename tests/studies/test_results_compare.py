@@ -69,6 +69,13 @@ def test_cases__match_what_a_file_changed() -> None:
     assert [row["ratio"] for row in found.rows] == [1] * 6
 
 
+@pytest.mark.parametrize("units", [({"x": "ns"}, {}), ({}, {"x": "ns"}), ({"x": "ns"}, {"x": "ns"})])
+def test_units__of_either(units: tuple[dict[str, str], dict[str, str]]) -> None:
+    """One that only one of the two tells is taken for both, as that of a CSV."""
+    (row,) = compare(*(of({"p": 1, "x": 1}, **one) for one in units), by=["p"]).rows
+    assert row["unit"] == "ns"
+
+
 def test_measures__are_the_other_columns_with_numbers() -> None:
     """Not text, not bools, not what only one has, not what is always None."""
     row = {"p": 1, "i": 1, "f": 2.5, "t": "x", "b": True, "n": None, "some": 3}

@@ -157,6 +157,12 @@ def test_error__a_task_that_returns_something_else(returned: Any, word: str) -> 
     assert set(row) == {"x", "seed", "error"}
 
 
+def test_rows__may_repeat_the_point() -> None:
+    """Studies' rows say what they were called with; nan is what it was."""
+    (row,) = sweep(lambda x, seed: {"seed": seed, "x": x}, {"x": [math.nan]}).rows
+    assert row["error"] is None
+
+
 def test_rows__hold_plain_values(tmp_path: Path) -> None:
     """Whatever the task had, so that a file gives back what was returned; what repeats the point is allowed."""
     made = {"x": 5.0, "i": np.int32(3), "f": np.float32(0.5), "l": (1, [np.bool_(True)]), "d": {"k": (2,)}, "p": Prot.RW}
@@ -337,6 +343,24 @@ def test_save__a_torn_last_line_is_done_again(tmp_path: Path, cut: int) -> None:
     path.write_bytes(whole[:-cut])
     assert said(sweep(square, {"x": range(3)}, save=path)) == want
     assert path.read_bytes() == whole
+
+
+def test_save__a_longer_torn_line_goes(tmp_path: Path) -> None:
+    """All of it, even where nothing is left to do."""
+    path = tmp_path / "s"
+    want = said(sweep(square, {"x": range(3)}, save=path))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"point": 2, "rows": [' + b" " * 10_000)
+    assert said(sweep(square, {"x": range(3)}, save=path)) == want
+    assert path.read_bytes() == whole
+
+
+def test_save__what_a_partial_was_given_tells_it_apart(tmp_path: Path) -> None:
+    """The same goes on, another is refused."""
+    for _ in range(2):
+        sweep(partial(fail_at, bad=1), {"x": [1, 2]}, save=tmp_path / "s")
+    with pytest.raises(InvalidArgument, match="another task"):
+        sweep(partial(fail_at, bad=2), {"x": [1, 2]}, save=tmp_path / "s")
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,36 @@ def test_lost_call__is_tried_once_more(lost: tuple[int, ...], errors: list[int])
     assert [row["square"] for row in found.rows] == [x * x if x not in errors else None for x in range(6)]
 
 
+class Crowded(ThreadPoolExecutor):
+    """Loses its first call at once, and sees who is still there when another comes for it."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.made: list[Future[Any]] = []
+        self.beside: list[bool] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The second call takes its time."""
+        number, future = len(self.made), Future[Any]()
+        if number == 0:
+            future.set_exception(RuntimeError("lost"))
+        elif number == 1:
+            threading.Timer(0.1, lambda: future.set_result(fn(*args, **kwargs))).start()
+        else:
+            self.beside.append(not all(each.done() for each in self.made))
+            future = super().submit(fn, *args, **kwargs)
+        self.made.append(future)
+        return future
+
+
+def test_lost_call__is_tried_again_alone() -> None:
+    """Otherwise it might be lost with another, and blamed for it."""
+    with Crowded() as executor:
+        found = sweep(fail_at, {"x": range(2), "bad": [-1]}, executor=executor, in_flight=2)
+    assert executor.beside == [False]
+    assert column(found, "square") == [0, 1]
+
+
 class Broken(Executor):
     """Takes nothing any more, and nobody knows how to make another."""
 
