@@ -119,9 +119,8 @@ class Results:
             Text that UTF-8 cannot say.
         """
         kept = {key: self.meta[key] for key in ("seed", "cpu", "commit") if key in self.meta}
-        write_whole(
-            Path(path), result_text.as_csv([{**row, **{key: kept[key] for key in kept if key not in row}} for row in self.rows])
-        )
+        rows = [{**row, **{key: kept[key] for key in kept if key not in row}} for row in self.rows]
+        write_whole(Path(path), result_text.as_csv(rows))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Results":

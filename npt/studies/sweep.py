@@ -65,8 +65,8 @@ def sweep(
 
     Notes
     -----
-    An interrupt cancels what has not begun; what has is awaited and saved. A second one does not wait. (Dask cannot tell what
-    has begun, and cancels that, too.)
+    An interrupt cancels what has not begun; what has is awaited and saved. A second one does not wait. A pool of processes
+    begins one point more than it has workers; Dask cannot tell what has begun, and cancels that, too.
 
     Examples
     --------

@@ -1,13 +1,16 @@
 """Tasks of sweeps, where workers in other processes can import them, and what tests ask of their results."""
 
+import itertools
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from npt.studies import Results
 
@@ -20,6 +23,28 @@ def said(results: Results) -> str:
 def column(results: Results, name: str) -> list[Any]:
     """One column."""
     return [row[name] for row in results.rows]
+
+
+def leave_out_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a sweep came about is not asked, which takes longer than the rest."""
+    monkeypatch.setattr(import_module("npt.studies.sweep"), "provenance", lambda **about: about)
+
+
+def square(x: int, seed: int) -> dict[str, Any]:
+    """A row."""
+    return {"square": x * x}
+
+
+def stop_after(n: int) -> Callable[..., Any]:
+    """A task that is interrupted in its n-th call; each square that it made before, in ``done``."""
+    calls = itertools.count(1)
+
+    def task(seed: int, **point: int) -> dict[str, Any]:
+        if next(calls) == n:
+            raise KeyboardInterrupt
+        return {"square": point.get("x", 0) ** 2}
+
+    return task
 
 
 def measure(share: float, n: int, seed: int) -> Mapping[str, Any]:
