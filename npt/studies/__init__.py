@@ -1,6 +1,7 @@
 """Experiments: what the engine does on this machine, what real programs' memory does in it, what it costs to track it."""
 
 from npt.studies.comparison import compare
+from npt.studies.dirtylog import dirty_log, dirty_log_memory, dirty_log_text
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.rates import dirty_rates
@@ -10,27 +11,14 @@ from npt.studies.sweep import sweep
 from npt.studies.throughput import Throughput, largest_guest, throughput
 from npt.studies.timed import Timed
 from npt.studies.tracking import MECHANISMS, compare_mechanisms
-from npt.studies.writers import (
-    WRITERS,
-    HotCold,
-    Mix,
-    Phases,
-    Sequential,
-    Strided,
-    Uniform,
-    Window,
-    Writer,
-    Zipf,
-    writer,
-)  # fmt: skip
+from npt.studies.writers import WRITERS, HotCold, Mix, Phases, Sequential, Strided, Uniform, Window, Writer, Zipf, writer
 
 __all__ = [
-    "HISTORIES",
-    "MECHANISMS",
-    "WRITERS",
     "Difference",
+    "HISTORIES",
     "History",
     "HotCold",
+    "MECHANISMS",
     "Mix",
     "Phases",
     "ReplayResult",
@@ -40,11 +28,15 @@ __all__ = [
     "Throughput",
     "Timed",
     "Uniform",
+    "WRITERS",
     "Window",
     "Writer",
     "Zipf",
     "compare",
     "compare_mechanisms",
+    "dirty_log",
+    "dirty_log_memory",
+    "dirty_log_text",
     "dirty_rates",
     "import_bitmaps",
     "import_lackey",
