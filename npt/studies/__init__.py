@@ -4,6 +4,8 @@ from npt.studies.comparison import compare
 from npt.studies.dirtylog import dirty_log, dirty_log_memory, dirty_log_text
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
+from npt.studies.policies import POLICIES, Policy, policy
+from npt.studies.precopy import PrecopyResult, Round, precopy
 from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.results import Results
@@ -20,9 +22,13 @@ __all__ = [
     "HotCold",
     "MECHANISMS",
     "Mix",
+    "POLICIES",
     "Phases",
+    "Policy",
+    "PrecopyResult",
     "ReplayResult",
     "Results",
+    "Round",
     "Sequential",
     "Strided",
     "Throughput",
@@ -41,6 +47,8 @@ __all__ = [
     "import_bitmaps",
     "import_lackey",
     "largest_guest",
+    "policy",
+    "precopy",
     "replay",
     "sweep",
     "throughput",

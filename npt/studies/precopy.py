@@ -1,0 +1,270 @@
+"""Pre-copy in a closed model: memory of a size, a bandwidth, a rate of dirtying; no pages.
+
+Each live send takes ``latency + wire / bandwidth`` seconds, and behind it ``min(ram, dirty_rate * seconds)`` bytes are dirty.
+Then the policy is asked. Everything is in integers: times in whole nanoseconds, rounded up (a send has ended when its last byte
+has gone), bytes rounded down (a byte is dirty when it was written).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any, SupportsFloat, SupportsIndex
+
+from npt.errors import InvalidArgument
+from npt.studies.policies import Policy, Progress, Send, Verdict, policy
+from npt.units import PAGE_SIZE, as_count, as_int, as_number
+
+__all__ = ["Link", "PrecopyResult", "Round", "precopy"]
+
+_SECOND = 10**9  # ns
+_MOST_RAM = 1 << 63
+_PERCENT = 100
+
+
+@dataclass(frozen=True)
+class Round:
+    """One send.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    kind : str
+        ``live``; ``stop``: the guest is stopped; ``post``: it runs at the target already.
+    n_bytes : int
+        Of memory that were sent.
+    wire : int
+        Bytes that this took on the wire.
+    ns : int
+        How long it took.
+    dirtied : int
+        Bytes that were dirty behind it.
+    throttle : int
+        Per cent by which the guest was slowed down meanwhile.
+    """
+
+    number: int
+    kind: str
+    n_bytes: int
+    wire: int
+    ns: int
+    dirtied: int
+    throttle: int
+
+
+@dataclass(frozen=True)
+class PrecopyResult:
+    """A migration.
+
+    Attributes
+    ----------
+    policy : str
+        As text that ``policy`` reads.
+    rounds : sequence of Round
+        All sends.
+    live_sends : int
+        Live ones, the first full copy included.
+    bytes_sent : int
+        On the wire, the last send included.
+    downtime, total_time : float
+        Seconds; for which the guest stood still (with post-copy: until it ran at the target), and of everything.
+    downtime_ns, total_ns : int
+        The same, exact.
+    converged : bool
+        The guest has moved, and its downtime is within the target.
+    cancelled : bool
+        It has not moved.
+    faults, stall_ns : int
+        Post-copy: pages that were fetched on demand, and for how long the guest waited for them.
+    """
+
+    policy: str
+    rounds: Sequence[Round]
+    live_sends: int
+    bytes_sent: int
+    downtime_ns: int
+    total_ns: int
+    converged: bool
+    cancelled: bool = False
+    faults: int = 0
+    stall_ns: int = 0
+
+    @property
+    def downtime(self) -> float:
+        """Seconds for which the guest stood still."""
+        return self.downtime_ns / _SECOND
+
+    @property
+    def total_time(self) -> float:
+        """Seconds of everything."""
+        return self.total_ns / _SECOND
+
+    def row(self) -> dict[str, Any]:
+        """Measures as plain values, for a result table."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "rounds"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """What memory is sent over.
+
+    Attributes
+    ----------
+    bandwidth : Fraction
+        Bytes a second on the wire.
+    latency : int
+        ns that each send takes besides.
+    compression : Fraction
+        Bytes of memory that one byte on the wire stands for.
+    """
+
+    bandwidth: Fraction
+    latency: int
+    compression: Fraction
+
+    def wire(self, n_bytes: int) -> int:
+        """Bytes on the wire for so many of memory."""
+        return -int(-n_bytes // self.compression)
+
+    def ns(self, wire: int) -> int:
+        """How long these take."""
+        return self.latency - int(-wire * _SECOND // self.bandwidth)
+
+
+def as_rate(value: SupportsFloat | SupportsIndex, name: str, *, positive: bool) -> Fraction:
+    """Bytes a second, or another number that is not negative, as exactly as it is given."""
+    number = as_number(value, name)
+    if not (number > 0 if positive else number >= 0) or number == math.inf:
+        raise InvalidArgument(f"{name} {value} is not a {'positive' if positive else 'non-negative'} finite number")
+    return Fraction(as_int(value, name)) if hasattr(value, "__index__") else Fraction(number)
+
+
+def as_link(bandwidth: Any, latency: Any, compression: Any) -> Link:
+    """A link, checked."""
+    ns = as_rate(latency, "latency", positive=False) * _SECOND
+    return Link(as_rate(bandwidth, "bandwidth", positive=True), round(ns), as_rate(compression, "compression", positive=True))
+
+
+def precopy(
+    ram: SupportsIndex,
+    bandwidth: SupportsFloat,
+    dirty_rate: SupportsFloat,
+    *,
+    policy: str | Policy,
+    downtime: SupportsFloat = 0.3,
+    max_rounds: SupportsIndex = 1000,
+    latency: SupportsFloat = 0,
+    compression: SupportsFloat = 1,
+    zero: SupportsIndex = 0,
+) -> PrecopyResult:
+    """Migrate a guest in the closed model.
+
+    Parameters
+    ----------
+    ram
+        Bytes of memory.
+    bandwidth, dirty_rate
+        Bytes a second; an int is taken exactly.
+    policy
+        ``"qemu"``, ``"qemu:auto_converge=yes"``, or a ``Policy``.
+    downtime
+        Seconds that the policy aims at, if it aims.
+    max_rounds
+        Live sends after which the rest is sent, whatever the policy says.
+    latency
+        Seconds that each send takes besides.
+    compression
+        Bytes of memory that one byte on the wire stands for.
+    zero
+        Bytes of pages that are all zero at first: the first copy does not send them.
+
+    Returns
+    -------
+    PrecopyResult
+
+    Raises
+    ------
+    InvalidArgument
+        An unknown policy, a bandwidth that is not positive, a negative or infinite rate.
+
+    Examples
+    --------
+    >>> MiB = 1 << 20
+    >>> moved = precopy(4096 * MiB, 1000 * MiB, 400 * MiB, policy="freebsd")
+    >>> moved.live_sends, round(moved.bytes_sent / MiB, 4), moved.downtime
+    (4, 6756.7616, 0.1048576)
+    """
+    size = as_count(ram, "ram", least=1, end=_MOST_RAM)
+    zeros = as_count(zero, "zero", end=size + 1)
+    rate = as_rate(dirty_rate, "dirty_rate", positive=False)
+    target = round(as_rate(downtime, "downtime", positive=False) * _SECOND)
+    most = as_count(max_rounds, "max_rounds", least=1, end=_MOST_RAM)
+    model = _Model(size, as_link(bandwidth, latency, compression), rate, _policy(policy), target, most)
+    return model.run(size - zeros)
+
+
+_policy = policy  # the parameter has its name
+
+
+class _Model:
+    """One migration of the closed model."""
+
+    def __init__(self, ram: int, link: Link, rate: Fraction, policy: Policy, target: int, most: int) -> None:
+        self._ram, self._link, self._rate = ram, link, rate
+        self._policy, self._target, self._most = policy, target, most
+        self._sends: list[Send] = []
+        self._rounds: list[Round] = []
+
+    def run(self, n_bytes: int) -> PrecopyResult:
+        """Live sends, and what the policy wants then; ``n_bytes`` are sent first."""
+        verdict, elapsed = Verdict.GO_ON, 0
+        while verdict is Verdict.GO_ON:
+            elapsed += self._send(n_bytes)
+            n_bytes = self._sends[-1].dirtied
+            verdict = self._policy.verdict(Progress(self._sends, elapsed, self._target))
+            if verdict is Verdict.GO_ON and len(self._sends) >= self._most:
+                verdict = Verdict.STOP
+        if verdict is Verdict.CANCEL:
+            return self._result(0, cancelled=True)
+        if verdict is Verdict.SWITCH:
+            return self._switch(n_bytes)
+        wire = self._link.wire(n_bytes)
+        self._add("stop", n_bytes, wire, self._link.ns(wire), 0, 0)
+        return self._result(self._rounds[-1].ns)
+
+    def _send(self, n_bytes: int) -> int:
+        """One live send; how long it took."""
+        throttle, limit = self._policy.throttle(self._sends), self._policy.limit(self._sends)
+        rate = self._rate * (_PERCENT - throttle) / _PERCENT
+        if limit is not None:
+            rate = min(rate, Fraction(limit))
+        wire = self._link.wire(n_bytes)
+        ns = self._link.ns(wire)
+        dirtied = min(self._ram, int(rate * ns // _SECOND))
+        self._sends.append(Send(n_bytes, wire, ns, dirtied))
+        self._add("live", n_bytes, wire, ns, dirtied, throttle)
+        return ns
+
+    def _switch(self, n_bytes: int) -> PrecopyResult:
+        """The guest runs at the target while the rest is sent.
+
+        It touches pages at its dirty rate, spread evenly over its memory; on average half of the rest is missing still. Each
+        page that is missing it waits for: a latency, and the page's own time.
+        """
+        wire = self._link.wire(n_bytes)
+        ns = self._link.ns(wire)
+        touched = self._rate * ns / _SECOND / PAGE_SIZE
+        faults = min(int(touched * n_bytes // (2 * self._ram)), -(-n_bytes // PAGE_SIZE))
+        self._add("post", n_bytes, wire, ns, 0, 0)
+        stall = faults * self._link.ns(self._link.wire(PAGE_SIZE))
+        return self._result(self._link.latency, faults=faults, stall=stall)
+
+    def _add(self, kind: str, n_bytes: int, wire: int, ns: int, dirtied: int, throttle: int) -> None:
+        self._rounds.append(Round(len(self._rounds) + 1, kind, n_bytes, wire, ns, dirtied, throttle))
+
+    def _result(self, downtime: int, *, cancelled: bool = False, faults: int = 0, stall: int = 0) -> PrecopyResult:
+        return PrecopyResult(
+            str(self._policy), tuple(self._rounds), len(self._sends), sum(one.wire for one in self._rounds), downtime,
+            sum(one.ns for one in self._rounds), not cancelled and downtime <= self._target, cancelled, faults, stall,
+        )  # fmt: skip
