@@ -132,7 +132,7 @@ class Link:
         return self.latency - int(-wire * _SECOND // self.bandwidth)
 
 
-def as_rate(value: SupportsFloat | SupportsIndex, name: str, *, positive: bool) -> Fraction:
+def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
     """Bytes a second, or another number that is not negative, as exactly as it is given."""
     number = as_number(value, name)
     if not (number > 0 if positive else number >= 0) or number == math.inf:
