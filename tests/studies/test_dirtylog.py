@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from npt import EPT, NPT, InvalidArgument, PteFormat
+from npt import EPT, NPT, InvalidArgument, Prot, PteFormat, VmObject, VmSpace
 from npt.studies import Results, dirty_log, dirty_log_text
 from npt.studies.randomness import PAGES, WRITES
 from tests.studies.slow_writers import WORD, is_chosen, word
@@ -104,6 +104,19 @@ def test_pin__the_caller_is_as_before() -> None:
     assert os.sched_getaffinity(0) == before
 
 
+def test_slots__divide_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Side by side from the offset on, each over memory of its own."""
+    right, mapped = VmSpace.map, []
+
+    def record(space: VmSpace, obj: VmObject, gpa: int, length: int, prot: Prot, offset: int = 0) -> None:
+        mapped.append((gpa, length, offset))
+        right(space, obj, gpa, length, prot, offset)
+
+    monkeypatch.setattr(VmSpace, "map", record)
+    dirty_log(vcpu_bytes=6 * PAGE, slots=3, offset=PAGE)
+    assert mapped[-3:] == [(PAGE, 2 * PAGE, 0), (3 * PAGE, 2 * PAGE, 2 * PAGE), (5 * PAGE, 2 * PAGE, 4 * PAGE)]
+
+
 @pytest.mark.parametrize("fault_around", [1, 7, 1 << 30])
 def test_fault_around__does_not_matter(fault_around: int) -> None:
     """All is resident after populating, however many pages are asked for at once."""
@@ -162,9 +175,10 @@ def test_text__of_another_study(rows: list[dict[str, Any]]) -> None:
         dirty_log_text(Results(rows, {}))
 
 
-def test_progress__is_told() -> None:
+@pytest.mark.parametrize(("manual", "n_steps"), [(True, 9), (False, 7)])
+def test_progress__is_told(manual: bool, n_steps: int) -> None:
     """What is done, after each phase."""
     told: list[tuple[str, int, int]] = []
-    dirty_log(vcpu_bytes=PAGE, progress=lambda what, done, n: told.append((what, done, n)))
-    assert [(done, n) for _, done, n in told] == [(i, 9) for i in range(10)]
+    dirty_log(vcpu_bytes=PAGE, manual_protect=manual, progress=lambda what, done, n: told.append((what, done, n)))
+    assert [(done, n) for _, done, n in told] == [(i, n_steps) for i in range(n_steps + 1)]
     assert told[3][0] == "Iteration 1 dirty memory"

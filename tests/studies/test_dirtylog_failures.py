@@ -66,6 +66,12 @@ def test_arguments__are_refused(more: dict[str, Any], error: type[Exception]) ->
         dirty_log(**{"vcpu_bytes": 4 * PAGE, **more})
 
 
+def test_slots__that_do_not_divide() -> None:
+    """Also where rounding would make pages of it, and one slot more."""
+    with pytest.raises(InvalidArgument, match="0x1388 pages cannot be divided evenly into 4999 slots"):
+        dirty_log(vcpu_bytes=5000 * PAGE, slots=4999, backing="none")
+
+
 def test_memory__too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is less than the prediction says, nothing is taken."""
     needed = dirty_log_memory(vcpu_bytes=4 * PAGE)
@@ -161,6 +167,17 @@ def test_threads__end_each_other() -> None:
 
         with pytest.raises(ValueError, match="enough"):
             crew.run(work)
+
+
+def test_threads__end_with_the_block() -> None:
+    """Work that would go on for ever ends where the block does."""
+    with VmSpace(1 << 30) as space, VcpuThreads(space, 2) as crew:
+
+        def work(vcpu: Vcpu) -> None:
+            while not crew.ending:
+                pass
+
+        crew.start(work)
 
 
 def test_threads__that_cannot_be_pinned() -> None:
