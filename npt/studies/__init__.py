@@ -5,6 +5,7 @@ from npt.studies.dirtylog import dirty_log, dirty_log_memory, dirty_log_text
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.policies import POLICIES, Policy, policy
+from npt.studies.population import Population, population, population_memory
 from npt.studies.precopy import PrecopyResult, Round, precopy
 from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
@@ -25,6 +26,7 @@ __all__ = [
     "POLICIES",
     "Phases",
     "Policy",
+    "Population",
     "PrecopyResult",
     "ReplayResult",
     "Results",
@@ -48,6 +50,8 @@ __all__ = [
     "import_lackey",
     "largest_guest",
     "policy",
+    "population",
+    "population_memory",
     "precopy",
     "replay",
     "sweep",
