@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npt import InvalidArgument, InvariantError, ReservoirExhausted, Vcpu, VmSpace
+from npt import InvalidArgument, InvariantError, ReservoirExhausted, StaleHandle, Vcpu, VmSpace
 from npt.studies import dirty_log, dirty_log_memory
 from npt.studies.vcputhreads import VcpuThreads
 
@@ -114,15 +114,25 @@ def test_populate__that_leaves_a_page_out(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("at", range(10))
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_interrupt__between_phases(at: int, error: type[BaseException]) -> None:
+def test_interrupt__between_phases(monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseException]) -> None:
     """Wherever it comes, everything ends."""
 
     def stop(what: str, done: int, n: int) -> None:
         if done == at:
             raise error("enough")
 
+    right, spaces = VmSpace.map, []
+
+    def record(space: VmSpace, *args: Any, **more: Any) -> None:
+        spaces.append(space)
+        right(space, *args, **more)
+
+    monkeypatch.setattr(VmSpace, "map", record)
     with pytest.raises(error, match="enough"):
         dirty_log(vcpu_bytes=4 * PAGE, vcpus=3, progress=stop)
+    for space in spaces:
+        with pytest.raises(StaleHandle):
+            space.map_mmio(0, PAGE, 0)
 
 
 def test_interrupt__while_vcpus_write(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from npt import EPT, NPT, InvalidArgument, InvariantError, Prot, PteFormat, ReservoirExhausted, VmClient, VmObject, VmSpace
+from npt import (
+    EPT,
+    NPT,
+    InvalidArgument,
+    InvariantError,
+    Prot,
+    PteFormat,
+    ReservoirExhausted,
+    StaleHandle,
+    VmClient,
+    VmObject,
+    VmSpace,
+)
 from npt.studies import Results, population, population_memory
 from npt.studies.populating import WAYS, _quantile
 from npt.studies.shapes import SHAPES
@@ -146,6 +158,22 @@ def test_progress__is_told_and_may_stop_it() -> None:
     assert told == [("npt 160 KiB many eager", 1, 4), ("npt 160 KiB many range", 2, 4), ("ept 160 KiB many eager", 3, 4)]
 
 
+@pytest.mark.parametrize("call", ["populate", "unmap"])
+def test_interrupt__closes_the_guest(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """In the middle of a round, with everything mapped."""
+    spaces: list[VmSpace] = []
+
+    def stop(space: VmSpace, gpa: int, length: int) -> None:
+        spaces.append(space)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VmSpace, call, stop)
+    with pytest.raises(KeyboardInterrupt):
+        population([EPT], **SMALL)
+    with pytest.raises(StaleHandle):
+        spaces[0].map_mmio(0, PAGE, 0)
+
+
 @pytest.mark.parametrize(
     ("more", "error"),
     [
@@ -155,7 +183,7 @@ def test_progress__is_told_and_may_stop_it() -> None:
         ({"sizes": [0]}, InvalidArgument),
         ({"sizes": [PAGE + 1]}, InvalidArgument),
         ({"sizes": [4096.0]}, TypeError),
-        ({"sizes": [1 << 45]}, InvalidArgument),
+        ({"sizes": [1 << 45], "shapes": ["one"]}, InvalidArgument),
         ({"ways": []}, InvalidArgument),
         ({"ways": ["lazy"]}, InvalidArgument),
         ({"shapes": []}, InvalidArgument),
