@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, SupportsIndex
 
+from npt import kernels
 from npt._host import available_bytes
 from npt.errors import InvalidArgument, NotSupported, ReservoirExhausted
 from npt.formats.base import PteFormat
@@ -300,6 +301,7 @@ def _check_memory(setting: Setting) -> None:
 
 def _load_kernels(setting: Setting, threads: int | None) -> None:
     """Go through all phases once with next to no memory: loading kernels is not what is timed."""
+    kernels.load_all()  # before there is a guest: an interrupt in numba's import would keep it from being closed
     least = min(setting.slots * PAGE_SIZE, setting.vcpu_bytes)  # slots divide it, too
     with closing(run(setting._replace(vcpu_bytes=least), threads)) as phases:
         for _ in phases:

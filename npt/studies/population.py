@@ -107,6 +107,7 @@ def population(
     """
     setting = _check(formats, sizes, ways, shapes, mapping, piece, touches, repeat, seed)
     _check_memory(setting)
+    kernels.load_all()  # before there is a guest: an interrupt in numba's import would keep it from being closed
     guests = list(itertools.product(setting.formats, setting.sizes, setting.shapes))
     n_steps = len(guests) * len(setting.ways)
     rows: list[dict[str, Any]] = []
