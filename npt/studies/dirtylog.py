@@ -13,11 +13,12 @@ from contextlib import closing
 from typing import Any, SupportsIndex
 
 from npt import kernels
-from npt._host import available_bytes
-from npt.errors import InvalidArgument, NotSupported, ReservoirExhausted
+from npt._threads import default_threads
+from npt.errors import InvalidArgument, NotSupported
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
 from npt.studies.dirtylogrun import ALL, BACKINGS, Setting, run
+from npt.studies.measuring import check_memory
 from npt.studies.results import Results, provenance
 from npt.units import PAGE_SHIFT, PAGE_SIZE, as_aligned, as_count, as_flag, as_int, as_length, format_size
 
@@ -156,10 +157,11 @@ def dirty_log(
         tuple(as_int(cpu, "pin") for cpu in pin or ()), as_int(fault_around, "fault_around"),
     )  # fmt: skip
     _check(setting)
-    _check_memory(setting)
+    needed = dirty_log_memory(**_sizes(setting))
+    check_memory(needed)
     n_steps = 3 + setting.iterations * (3 if setting.manual_protect else 2)
     if progress is not None:
-        progress(f"taking {format_size(dirty_log_memory(**_sizes(setting)))} of memory", 0, n_steps)
+        progress(f"taking {format_size(needed)} of memory", 0, n_steps)
     rows = []
     _load_kernels(setting, threads)
     with closing(run(setting, threads)) as phases:
@@ -167,7 +169,12 @@ def dirty_log(
             rows.append({**setting.row(), **row})
             if progress is not None:
                 progress(_label(row), len(rows), n_steps)
-    return Results(rows, provenance(seed=setting.seed))
+    meta = provenance(
+        seed=setting.seed,
+        threads=default_threads() if threads is None else threads,
+        vectors=kernels.jit.target()._asdict(),
+    )
+    return Results(rows, meta)
 
 
 def dirty_log_memory(
@@ -289,14 +296,6 @@ def _check_pin(pin: tuple[int, ...], vcpus: int) -> None:
     for cpu in pin:
         if cpu not in allowed:
             raise InvalidArgument(f"pin: processor {cpu} is not one of {', '.join(map(str, sorted(allowed)))}")
-
-
-def _check_memory(setting: Setting) -> None:
-    """Refuse at the start what would end in the middle for want of memory."""
-    available = available_bytes()
-    needed = dirty_log_memory(**_sizes(setting))
-    if available is not None and needed > available:
-        raise ReservoirExhausted(f"this takes {format_size(needed)} of memory; {format_size(available)} are available")
 
 
 def _load_kernels(setting: Setting, threads: int | None) -> None:

@@ -4,8 +4,7 @@ Each phase is timed from before its first step until its last vCPU is done; what
 checked after.
 """
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from npt.formats.base import PteFormat
 from npt.memory.reservoir import Reservoir
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
+from npt.studies.measuring import elapsed_ns
 from npt.studies.randomness import PAGES, WRITES, below, chosen, words
 from npt.studies.vcputhreads import VcpuThreads, pinned
 from npt.units import PAGE_SHIFT
@@ -137,14 +137,14 @@ class _Experiment:
                 vcpu.client.fault_many(part.gpas, Prot.WRITE)
                 self._perform(vcpu, part)
 
-        ns = _time(lambda: self._crew.run(populate))
+        ns = elapsed_ns(lambda: self._crew.run(populate))
         resident = self._space.resident_count
         if resident != setting.n_pages:
             raise InvariantError(f"{resident:#x} pages are resident of {setting.n_pages:#x} that were written")
         return _row("populate", None, ns, resident, setting.pages_a_vcpu * setting.vcpus)
 
     def _enable(self) -> dict[str, Any]:
-        ns = _time(self._enable_logging)
+        ns = elapsed_ns(self._enable_logging)
         self._dirty.fill(self._setting.manual_protect)
         return _row("enable", None, ns, int(self._dirty.sum()))
 
@@ -158,7 +158,7 @@ class _Experiment:
 
     def _write(self, iteration: int) -> dict[str, Any]:
         everybodys = [self._accesses(iteration, number) for number in range(self._setting.vcpus)]
-        ns = _time(lambda: self._crew.run(lambda vcpu: self._perform(vcpu, everybodys[vcpu.cpu])))
+        ns = elapsed_ns(lambda: self._crew.run(lambda vcpu: self._perform(vcpu, everybodys[vcpu.cpu])))
         written = np.zeros_like(self._dirty)
         for part in (part for accesses in everybodys for part in accesses.parts(_CHUNK)):
             gpas = part.gpas[part.write] if isinstance(part.write, np.ndarray) else part.gpas if part.write else part.gpas[:0]
@@ -169,7 +169,7 @@ class _Experiment:
     def _get(self, iteration: int) -> tuple[list[U8Array], dict[str, Any]]:
         get = self._space.peek_dirty if self._setting.manual_protect else self._space.track_dirty
         bitmaps: list[U8Array] = []
-        ns = _time(lambda: bitmaps.extend(get(*slot) for slot in self._slots))
+        ns = elapsed_ns(lambda: bitmaps.extend(get(*slot) for slot in self._slots))
         n_pages = self._compare(bitmaps, f"iteration {iteration}: the log")
         if not self._setting.manual_protect:
             self._dirty.fill(False)
@@ -178,7 +178,7 @@ class _Experiment:
     def _clear(self, iteration: int, bitmaps: list[U8Array]) -> dict[str, Any]:
         cleared: list[U8Array] = []
         pairs = list(zip(self._slots, bitmaps, strict=True))
-        ns = _time(lambda: cleared.extend(self._space.reset_dirty(*slot, select=bitmap) for slot, bitmap in pairs))
+        ns = elapsed_ns(lambda: cleared.extend(self._space.reset_dirty(*slot, select=bitmap) for slot, bitmap in pairs))
         n_pages = self._compare(cleared, f"iteration {iteration}: what was cleared")
         self._dirty.fill(False)
         return _row("clear", iteration, ns, n_pages)
@@ -190,7 +190,7 @@ class _Experiment:
             self._crew.start(lambda vcpu: self._go_on(vcpu, everybodys[vcpu.cpu], begun))
             for _ in everybodys:
                 begun.get()
-        ns = _time(lambda: self._space.set_tracking(False))
+        ns = elapsed_ns(lambda: self._space.set_tracking(False))
         self._crew.ending = True
         self._crew.wait()
         return _row("disable", None, ns, None)
@@ -240,13 +240,6 @@ class _Experiment:
                     f"{int((found & ~truth).sum())} that are not; the first is page {int((found ^ truth).argmax()):#x}"
                 )
         return int(self._dirty.sum())
-
-
-def _time(work: Callable[[], object]) -> int:
-    """How long it takes, in nanoseconds."""
-    start = time.perf_counter_ns()
-    work()
-    return time.perf_counter_ns() - start
 
 
 def _row(phase: str, iteration: int | None, ns: int, pages: int | None, accesses: int | None = None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from npt.memory.objects import RamObject
 from npt.memory.reservoir import Reservoir
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
+from npt.studies.measuring import elapsed_ns
 from npt.studies.randomness import PAGES, words
 from npt.studies.shapes import SHAPES, Shape, table_bytes
 from npt.units import LEVELS, PAGE_SIZE
@@ -182,8 +183,8 @@ def _rounds(guest: _Guest, way: str, entries: U64Array) -> dict[str, Any]:
     """Map, populate, check, unmap, again and again; the first round touches memory and loads kernels."""
     limits, maps, times, pages, tables = [], [], [], 0, 0
     for _ in range(guest.setting.repeat + 1):
-        limits.append(_time(lambda: entries.fill(_VALUE)))
-        maps.append(_time(guest.map))
+        limits.append(elapsed_ns(lambda: entries.fill(_VALUE)))
+        maps.append(elapsed_ns(guest.map))
         start = time.perf_counter_ns()
         pages = WAYS[way](guest)
         times.append(time.perf_counter_ns() - start)
@@ -200,13 +201,6 @@ def _rounds(guest: _Guest, way: str, entries: U64Array) -> dict[str, Any]:
         "tables": tables,
         "table_bytes": tables * PAGE_SIZE,
     }
-
-
-def _time(work: Callable[[], object]) -> int:
-    """How long it takes, in nanoseconds."""
-    start = time.perf_counter_ns()
-    work()
-    return time.perf_counter_ns() - start
 
 
 def _check_guest(guest: _Guest, n_pages: int) -> int:

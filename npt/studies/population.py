@@ -11,10 +11,10 @@ from dataclasses import asdict
 from typing import Any, SupportsIndex
 
 from npt import kernels
-from npt._host import available_bytes
 from npt._threads import default_threads
-from npt.errors import InvalidArgument, ReservoirExhausted
+from npt.errors import InvalidArgument
 from npt.formats.base import PteFormat
+from npt.studies.measuring import check_memory
 from npt.studies.populating import WAYS, Population, Setting, measure
 from npt.studies.results import Results, provenance
 from npt.studies.shapes import SHAPES, Shape, table_bytes
@@ -106,7 +106,7 @@ def population(
     The single calls are made from Python, and most of such a call is that: compare ways by it, not machines.
     """
     setting = _check(formats, sizes, ways, shapes, mapping, piece, touches, repeat, seed)
-    _check_memory(setting)
+    check_memory(population_memory(sizes=setting.sizes, shapes=setting.shapes, mapping=setting.mapping, seed=setting.seed))
     kernels.load_all()  # before there is a guest: an interrupt in numba's import would keep it from being closed
     guests = list(itertools.product(setting.formats, setting.sizes, setting.shapes))
     n_steps = len(guests) * len(setting.ways)
@@ -199,11 +199,3 @@ def _layouts(sizes: Iterable[int], shapes: Sequence[str], mapping: int, seed: in
             raise InvalidArgument(f"{size:#x} bytes, {name}, take a space of {shape.size:#x}; the largest is {_SPACE_END:#x}")
         found.append((size, shape))
     return found
-
-
-def _check_memory(setting: Setting) -> None:
-    """Refuse at the start what would end in the middle for want of memory."""
-    needed = population_memory(sizes=setting.sizes, shapes=setting.shapes, mapping=setting.mapping, seed=setting.seed)
-    available = available_bytes()
-    if available is not None and needed > available:
-        raise ReservoirExhausted(f"this takes {format_size(needed)} of memory; {format_size(available)} are available")

@@ -75,7 +75,7 @@ def test_slots__that_do_not_divide() -> None:
 def test_memory__too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is less than the prediction says, nothing is taken."""
     needed = dirty_log_memory(vcpu_bytes=4 * PAGE)
-    monkeypatch.setattr("npt.studies.dirtylog.available_bytes", lambda: needed - 1)
+    monkeypatch.setattr("npt.studies.measuring.available_bytes", lambda: needed - 1)
     monkeypatch.setattr("npt.studies.dirtylogrun.Reservoir", None)
     with pytest.raises(ReservoirExhausted, match="are available"):
         dirty_log(vcpu_bytes=4 * PAGE)
@@ -135,6 +135,7 @@ def test_interrupt__between_phases(monkeypatch: pytest.MonkeyPatch, at: int, err
             space.map_mmio(0, PAGE, 0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
 def test_interrupt__while_vcpus_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal is seen while the vCPUs run; they stop where they are."""
     right, sent = Vcpu.run, threading.Event()

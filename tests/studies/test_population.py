@@ -213,8 +213,7 @@ def test_arguments__are_refused(monkeypatch: pytest.MonkeyPatch, more: dict[str,
 def test_memory__too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is less than the prediction says, nothing is taken."""
     needed = population_memory(sizes=[SIZE])
-    module = sys.modules["npt.studies.population"]  # the name alone is the function's
-    monkeypatch.setattr(module, "available_bytes", lambda: needed - 1)
+    monkeypatch.setattr("npt.studies.measuring.available_bytes", lambda: needed - 1)
     monkeypatch.setattr("npt.studies.populating.Reservoir", None)
     with pytest.raises(ReservoirExhausted, match="are available"):
         population([EPT], sizes=[SIZE])
