@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from npt import EPT, NPT, InvalidArgument, Prot, PteFormat, VmObject, VmSpace
+from npt import EPT, NPT, InvalidArgument, Prot, PteFormat, Vcpu, VcpuExit, VmObject, VmSpace
 from npt.studies import Results, dirty_log, dirty_log_text
 from npt.studies.randomness import PAGES, WRITES
 from tests.studies.slow_writers import WORD, is_chosen, word
@@ -129,6 +129,26 @@ def test_run_while_disabling__ends(form: PteFormat) -> None:
     results = dirty_log(format=form, vcpu_bytes=64 * PAGE, vcpus=2, run_while_disabling=True, overlap=True)
     assert results.rows[-1]["phase"] == "disable"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("vCPU")]
+
+
+def test_run_while_disabling__beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While logging is being disabled, each vCPU goes over its memory again."""
+    right_run, right_set, ran = Vcpu.run, VmSpace.set_tracking, [threading.Event(), threading.Event()]
+
+    def run(vcpu: Vcpu, *args: Any, **more: Any) -> VcpuExit:
+        exit = right_run(vcpu, *args, **more)
+        ran[vcpu.cpu].set()
+        return exit
+
+    def set_tracking(space: VmSpace, enabled: bool) -> None:
+        for event in () if enabled else ran:
+            event.clear()
+            assert event.wait(60)
+        right_set(space, enabled)
+
+    monkeypatch.setattr(Vcpu, "run", run)
+    monkeypatch.setattr(VmSpace, "set_tracking", set_tracking)
+    dirty_log(vcpu_bytes=PAGE, vcpus=2, run_while_disabling=True)
 
 
 TEXT = """\
