@@ -146,8 +146,8 @@ def dirty_log(
     The time of ``dirty`` ends when the last vCPU is done; the accesses are drawn before it starts, which guests there do on
     the way.
 
-    Source: Linux, tools/testing/selftests/kvm/dirty_log_perf_test.c and lib/memstress.c (github.com/torvalds/linux at
-    07b4b2f4), as of the options -a, -c and -w.
+    Source: Linux, tools/testing/selftests/kvm/dirty_log_perf_test.c (github.com/torvalds/linux at 951cb0a3, and a later
+    version, which has the options -a, -c, -r and -w) and lib/memstress.c (at 07b4b2f4).
     """
     setting = Setting(
         _as_format(format), as_int(iterations, "iterations"), as_int(offset, "offset"),
