@@ -4,6 +4,7 @@ from npt.studies.comparison import compare
 from npt.studies.dirtylog import dirty_log, dirty_log_memory, dirty_log_text
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
+from npt.studies.migrate import migrate
 from npt.studies.policies import POLICIES, Policy, policy
 from npt.studies.population import Population, population, population_memory
 from npt.studies.precopy import PrecopyResult, Round, precopy
@@ -49,6 +50,7 @@ __all__ = [
     "import_bitmaps",
     "import_lackey",
     "largest_guest",
+    "migrate",
     "policy",
     "population",
     "population_memory",

@@ -6,7 +6,7 @@ has gone), bytes rounded down (a byte is dirty when it was written).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, SupportsFloat, SupportsIndex
@@ -15,7 +15,7 @@ from npt.errors import InvalidArgument
 from npt.studies.policies import Policy, Progress, Send, Verdict, policy
 from npt.units import PAGE_SIZE, as_count, as_int, as_number
 
-__all__ = ["Link", "PrecopyResult", "Round", "precopy"]
+__all__ = ["Course", "Link", "PrecopyResult", "Round", "as_link", "as_rate", "precopy"]
 
 _SECOND = 10**9  # ns
 _MOST_RAM = 1 << 63
@@ -200,71 +200,97 @@ def precopy(
     rate = as_rate(dirty_rate, "dirty_rate", positive=False)
     target = round(as_rate(downtime, "downtime", positive=False) * _SECOND)
     most = as_count(max_rounds, "max_rounds", least=1, end=_MOST_RAM)
-    model = _Model(size, as_link(bandwidth, latency, compression), rate, _policy(policy), target, most)
-    return model.run(size - zeros)
+    link = as_link(bandwidth, latency, compression)
+    return _migrate(Course(link, _policy(policy), target, most), link, size, rate, size - zeros)
 
 
 _policy = policy  # the parameter has its name
 
 
-class _Model:
-    """One migration of the closed model."""
+class Course:
+    """How a migration goes, whoever sends: sends until the policy says otherwise, and what they come to.
 
-    def __init__(self, ram: int, link: Link, rate: Fraction, policy: Policy, target: int, most: int) -> None:
-        self._ram, self._link, self._rate = ram, link, rate
-        self._policy, self._target, self._most = policy, target, most
+    Parameters
+    ----------
+    link, policy
+        What is asked how long a send takes, and after each what to do.
+    target
+        Downtime aimed at, in ns.
+    most
+        Live sends after which it is stopped.
+    """
+
+    def __init__(self, link: Link, policy: Policy, target: int, most: int) -> None:
+        self._link, self._policy, self._target, self._most = link, policy, target, most
         self._sends: list[Send] = []
         self._rounds: list[Round] = []
+        self._elapsed = 0
 
-    def run(self, n_bytes: int) -> PrecopyResult:
-        """Live sends, and what the policy wants then; ``n_bytes`` are sent first."""
-        verdict, elapsed = Verdict.GO_ON, 0
-        while verdict is Verdict.GO_ON:
-            elapsed += self._send(n_bytes)
-            n_bytes = self._sends[-1].dirtied
-            verdict = self._policy.verdict(Progress(self._sends, elapsed, self._target))
-            if verdict is Verdict.GO_ON and len(self._sends) >= self._most:
-                verdict = Verdict.STOP
-        if verdict is Verdict.CANCEL:
-            return self._result(0, cancelled=True)
-        if verdict is Verdict.SWITCH:
-            return self._switch(n_bytes)
-        wire = self._link.wire(n_bytes)
-        self._add("stop", n_bytes, wire, self._link.ns(wire), 0, 0)
-        return self._result(self._rounds[-1].ns)
+    @property
+    def left(self) -> int:
+        """Bytes that were dirty behind the last live send."""
+        return self._sends[-1].dirtied
 
-    def _send(self, n_bytes: int) -> int:
-        """One live send; how long it took."""
+    def live(self, n_bytes: int, during: Callable[[int, int, int | None], int]) -> Verdict:
+        """A live send; ``during(ns, throttle, limit)`` says how many bytes are dirty behind it."""
         throttle, limit = self._policy.throttle(self._sends), self._policy.limit(self._sends)
-        rate = self._rate * (_PERCENT - throttle) / _PERCENT
-        if limit is not None:
-            rate = min(rate, Fraction(limit))
         wire = self._link.wire(n_bytes)
         ns = self._link.ns(wire)
-        dirtied = min(self._ram, int(rate * ns // _SECOND))
+        dirtied = during(ns, throttle, limit)
+        self._elapsed += ns
         self._sends.append(Send(n_bytes, wire, ns, dirtied))
-        self._add("live", n_bytes, wire, ns, dirtied, throttle)
-        return ns
+        self._rounds.append(Round(len(self._sends), "live", n_bytes, wire, ns, dirtied, throttle))
+        verdict = self._policy.verdict(Progress(self._sends, self._elapsed, self._target))
+        return Verdict.STOP if verdict is Verdict.GO_ON and len(self._sends) >= self._most else verdict
 
-    def _switch(self, n_bytes: int) -> PrecopyResult:
-        """The guest runs at the target while the rest is sent.
+    def stop(self, n_bytes: int) -> PrecopyResult:
+        """The rest is sent while the guest stands still."""
+        return self._result(self._last("stop", n_bytes))
 
-        It touches pages at its dirty rate, spread evenly over its memory; on average half of the rest is missing still. Each
-        page that is missing it waits for: a latency, and the page's own time.
-        """
-        wire = self._link.wire(n_bytes)
-        ns = self._link.ns(wire)
-        touched = self._rate * ns / _SECOND / PAGE_SIZE
-        faults = min(int(touched * n_bytes // (2 * self._ram)), -(-n_bytes // PAGE_SIZE))
-        self._add("post", n_bytes, wire, ns, 0, 0)
-        stall = faults * self._link.ns(self._link.wire(PAGE_SIZE))
+    def post(self, n_bytes: int, faults: int, stall: int) -> PrecopyResult:
+        """The rest is sent while the guest runs at the target, and waits for pages."""
+        self._last("post", n_bytes)
         return self._result(self._link.latency, faults=faults, stall=stall)
 
-    def _add(self, kind: str, n_bytes: int, wire: int, ns: int, dirtied: int, throttle: int) -> None:
-        self._rounds.append(Round(len(self._rounds) + 1, kind, n_bytes, wire, ns, dirtied, throttle))
+    def cancel(self) -> PrecopyResult:
+        """The guest stays where it is."""
+        return self._result(0, cancelled=True)
+
+    def _last(self, kind: str, n_bytes: int) -> int:
+        wire = self._link.wire(n_bytes)
+        ns = self._link.ns(wire)
+        self._rounds.append(Round(len(self._rounds) + 1, kind, n_bytes, wire, ns, 0, 0))
+        return ns
 
     def _result(self, downtime: int, *, cancelled: bool = False, faults: int = 0, stall: int = 0) -> PrecopyResult:
         return PrecopyResult(
             str(self._policy), tuple(self._rounds), len(self._sends), sum(one.wire for one in self._rounds), downtime,
             sum(one.ns for one in self._rounds), not cancelled and downtime <= self._target, cancelled, faults, stall,
         )  # fmt: skip
+
+
+def _migrate(course: Course, link: Link, ram: int, rate: Fraction, n_bytes: int) -> PrecopyResult:
+    """The closed model; ``n_bytes`` are sent first."""
+
+    def dirtied(ns: int, throttle: int, limit: int | None) -> int:
+        slowed = rate * (_PERCENT - throttle) / _PERCENT
+        return min(ram, int((slowed if limit is None else min(slowed, Fraction(limit))) * ns // _SECOND))
+
+    while (verdict := course.live(n_bytes, dirtied)) is Verdict.GO_ON:
+        n_bytes = course.left
+    if verdict is Verdict.CANCEL:
+        return course.cancel()
+    if verdict is Verdict.STOP:
+        return course.stop(course.left)
+    return course.post(course.left, *_waits(link, ram, rate, course.left))
+
+
+def _waits(link: Link, ram: int, rate: Fraction, n_bytes: int) -> tuple[int, int]:
+    """Pages that a guest at the target waits for, and how long in all.
+
+    It touches pages at its dirty rate, spread evenly over its memory; on average half of the rest is missing still. For each
+    page that is missing it waits for a latency and the page's own time.
+    """
+    touched = rate * link.ns(link.wire(n_bytes)) / _SECOND / PAGE_SIZE
+    faults = min(int(touched * n_bytes // (2 * ram)), -(-n_bytes // PAGE_SIZE))
+    return faults, faults * link.ns(link.wire(PAGE_SIZE))
