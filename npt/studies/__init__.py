@@ -10,6 +10,7 @@ from npt.studies.population import Population, population, population_memory
 from npt.studies.precopy import PrecopyResult, Round, precopy
 from npt.studies.rates import dirty_rates
 from npt.studies.replay import Difference, ReplayResult, replay
+from npt.studies.residuals import residuals
 from npt.studies.results import Results
 from npt.studies.sweep import sweep
 from npt.studies.throughput import Throughput, largest_guest, throughput
@@ -56,6 +57,7 @@ __all__ = [
     "population_memory",
     "precopy",
     "replay",
+    "residuals",
     "sweep",
     "throughput",
     "writer",

@@ -1,0 +1,64 @@
+"""The closed model beside the engine: where it holds, and where it does not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from npt import InvalidArgument
+from npt.studies import Results, residuals, writer
+
+MIB = 1 << 20
+PAGE = 4096
+
+
+def of(text: str, **more: object) -> Results:
+    """At 40 MiB/s of 100 MiB/s."""
+    return residuals(writer(text), bandwidth=100 * MIB, dirty_rate=40 * MIB, policy="freebsd", **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text", ["sequential:pages=100000,windows=50,accesses=10000", "strided:pages=20000,windows=50,stride=17"]
+)
+def test_residuals__where_each_write_goes_to_another_page(text: str) -> None:
+    """Below a hundredth; what differs is where windows end."""
+    rows = of(text).rows
+    assert [row["kind"] for row in rows] == ["live"] * 4 + ["stop"]
+    assert all(abs(row["residual"]) < 0.01 for row in rows)
+    assert rows[0]["residual"] == 0
+
+
+def test_residuals__where_pages_are_written_again() -> None:
+    """Of k writes to n pages, as many are new as chance says: the rate of each window is a little below its writes'."""
+    n, a_window = 20_000, 1000
+    rows = of(f"uniform:pages={n},windows=400,accesses={a_window}").rows
+    new = n * -math.expm1(-a_window / n)  # distinct pages of a window: what the rate counts
+    writes = 40 * MIB / PAGE * rows[0]["engine_ns"] / 1e9 * a_window / new
+    assert rows[1]["engine_bytes"] / PAGE == pytest.approx(n * -math.expm1(-writes / n), rel=0.01)
+    assert -0.2 < rows[1]["residual"] < -0.1
+
+
+def test_residuals__where_some_pages_are_hot() -> None:
+    """A third to a half less, and less so in shorter rounds."""
+    found = np.array([row["residual"] for row in of("zipf:pages=20000,windows=400,accesses=2000").rows[1:]])
+    assert (found < -0.25).all()
+    assert (found > -0.7).all()
+
+
+def test_residuals__say_what_was_compared() -> None:
+    """Columns and their values."""
+    rows = of("zipf:pages=2000,windows=20,accesses=2000,seed=3", max_rounds=2).rows
+    assert [row["round"] for row in rows] == [1, 2, 3]
+    assert {row["policy"] for row in rows} == {"freebsd"}
+    assert {row["seed"] for row in rows} == {3}
+    assert all(row["residual"] == row["engine_bytes"] / row["model_bytes"] - 1 for row in rows)
+
+
+def test_residuals__refuses() -> None:
+    """What neither knows, and rates that cannot be."""
+    with pytest.raises(InvalidArgument, match="skip_zero"):
+        of("zipf:pages=2000", skip_zero=True)
+    with pytest.raises(InvalidArgument, match="dirty_rate"):
+        residuals(writer("zipf:pages=2000"), bandwidth=1, dirty_rate=0, policy="xen")
+    with pytest.raises(TypeError, match="format"):
+        of("zipf:pages=2000", format="ept")
