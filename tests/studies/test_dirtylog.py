@@ -84,8 +84,8 @@ def test_rows__repeat_the_parameters(tmp_path: Path) -> None:
         assert row["pin"] == f"{least_cpu()},{least_cpu()}"
         assert row["ns"] > 0
     assert [row["iteration"] for row in results.rows] == [None, None, 1, 1, 1, 2, 2, 2, None]
-    results.save_json(tmp_path / "log.json")
-    assert dirty_log_text(Results.load_json(tmp_path / "log.json")) == dirty_log_text(results)
+    results.to_json(tmp_path / "log.json")
+    assert dirty_log_text(Results.load(tmp_path / "log.json")) == dirty_log_text(results)
 
 
 def least_cpu() -> int:

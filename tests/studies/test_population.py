@@ -53,8 +53,8 @@ def test_rows__one_for_each(form: PteFormat, tmp_path: Path) -> None:
         assert row["limit"] == "fill"
         assert row["of_limit"] > 0
         assert row["map_ns"] > 0
-    results.save_json(tmp_path / "population.json")
-    assert Results.load_json(tmp_path / "population.json").rows == results.rows
+    results.to_json(tmp_path / "population.json")
+    assert Results.load(tmp_path / "population.json").rows == results.rows
 
 
 def test_tables__grow_with_holes() -> None:
