@@ -20,6 +20,7 @@ from npt.errors import (
     InvalidArgument,
     InvariantError,
     KickTimeout,
+    LinkDown,
     NoSuchMapping,
     NotSupported,
     NptError,
@@ -29,6 +30,7 @@ from npt.errors import (
     ReservoirExhausted,
     StaleHandle,
     TrackingDisabled,
+    Unreadable,
 )
 from npt.formats import EPT, NPT, PteFormat, PteMasks
 from npt.memory.objects import MmioObject, RamObject, VmObject
@@ -65,6 +67,7 @@ __all__ = [
     "InvalidArgument",
     "InvariantError",
     "KickTimeout",
+    "LinkDown",
     "Mapping",
     "MemAttr",
     "MmioObject",
@@ -86,6 +89,7 @@ __all__ = [
     "Span",
     "StaleHandle",
     "TrackingDisabled",
+    "Unreadable",
     "Vcpu",
     "VcpuExit",
     "Vm",

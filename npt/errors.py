@@ -19,6 +19,7 @@ __all__ = [
     "InvalidArgument",
     "InvariantError",
     "KickTimeout",
+    "LinkDown",
     "NoSuchMapping",
     "NotSupported",
     "NptError",
@@ -28,6 +29,7 @@ __all__ = [
     "ReservoirExhausted",
     "StaleHandle",
     "TrackingDisabled",
+    "Unreadable",
 ]
 
 
@@ -57,6 +59,10 @@ class AddressOverflow(InvalidArgument):
 
 class OutOfSegment(InvalidArgument, IndexError):
     """A position outside a segment."""
+
+
+class Unreadable(InvalidArgument):
+    """A file that is damaged, cut short, or of another form."""
 
 
 class BeyondSpace(NptError, ValueError):
@@ -148,6 +154,12 @@ class NotSupported(NptError, RuntimeError):
     """A view of memory that has no bytes here: MMIO, or an unbacked reservoir."""
 
     _number = errno.ENOTSUP
+
+
+class LinkDown(NptError, ConnectionError):
+    """A migration's bandwidth went to nothing; the guest is still at the source."""
+
+    _number = errno.ENETDOWN
 
 
 class InvariantError(NptError, AssertionError):

@@ -29,6 +29,9 @@ TABLE: dict[type[NptError], tuple[type[BaseException], int]] = {
     errors.KickTimeout: (TimeoutError, errno.ETIMEDOUT),
     errors.NotSupported: (RuntimeError, errno.ENOTSUP),
     errors.AccessDenied: (PermissionError, errno.EACCES),
+    # Of the studies, not in DESIGN's table.
+    errors.LinkDown: (ConnectionError, errno.ENETDOWN),
+    errors.Unreadable: (errors.InvalidArgument, errno.EINVAL),
     errors.InvariantError: (AssertionError, errno.EIO),
 }
 CLASSES = list(TABLE)

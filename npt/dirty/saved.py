@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from npt._files import write_whole
 from npt.dirty.bitmap import count
 from npt.dirty.packed import Entry, Form, Packed, number_type
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, Unreadable
 from npt.units import PAGE_SHIFT, as_range, bitmap_bytes
 
 __all__ = ["FORMAT", "read", "write"]
@@ -97,7 +97,7 @@ def read(path: str | os.PathLike[str]) -> tuple[int, int, tuple[Entry, ...]]:
         gpa, length = _as_range(arrays)
         return gpa, length, tuple(_entries(arrays, length >> PAGE_SHIFT))
     except _Misfit as misfit:
-        raise InvalidArgument(f"{os.fspath(path)} is not a dirty log of the form {FORMAT}: {misfit}") from None
+        raise Unreadable(f"{os.fspath(path)} is not a dirty log of the form {FORMAT}: {misfit}") from None
 
 
 # -- the container ------------------------------------------------------------------------------------------------------

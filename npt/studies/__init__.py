@@ -5,6 +5,7 @@ from npt.studies.dirtylog import dirty_log, dirty_log_memory, dirty_log_text
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.migrate import migrate
+from npt.studies.migrations import compare_policies, policies_memory
 from npt.studies.policies import POLICIES, Policy, policy
 from npt.studies.population import Population, population, population_memory
 from npt.studies.precopy import PrecopyResult, Round, precopy
@@ -44,6 +45,7 @@ __all__ = [
     "Zipf",
     "compare",
     "compare_mechanisms",
+    "compare_policies",
     "dirty_log",
     "dirty_log_memory",
     "dirty_log_text",
@@ -52,6 +54,7 @@ __all__ = [
     "import_lackey",
     "largest_guest",
     "migrate",
+    "policies_memory",
     "policy",
     "population",
     "population_memory",

@@ -27,7 +27,7 @@ Key = tuple[Any, ...]
 Rows = Sequence[Mapping[str, Any]]
 
 
-def compare(a: Results, b: Results, *, by: Sequence[str], measures: Sequence[str] | None = None) -> Results:
+def compare(a: Results, b: Results, *, by: Sequence[str] | None = None, measures: Sequence[str] | None = None) -> Results:
     """Set two results side by side, case by case.
 
     Parameters
@@ -36,6 +36,7 @@ def compare(a: Results, b: Results, *, by: Sequence[str], measures: Sequence[str
         The results; ratios are B's values over A's.
     by
         Columns that tell which rows belong together; both results have them. Rows that agree in all of them are repeats.
+        None for those that both results name in their meta, as all studies here do.
     measures
         Columns to compare; None for all others that both have, with numbers in them and nothing else.
 
@@ -59,7 +60,7 @@ def compare(a: Results, b: Results, *, by: Sequence[str], measures: Sequence[str
     for results, name in ((a, "a"), (b, "b")):
         if not isinstance(results, Results):
             raise TypeError(f"{name} must be Results, not {type(results).__name__}")
-    by = _checked(by, "by", a, b)
+    by = _checked(_said(a, b) if by is None else by, "by", a, b)
     measures = _numeric(a, b, by) if measures is None else _checked(measures, "measures", a, b)
     for name in measures:
         _check_measure(name, by, a, b)
@@ -78,6 +79,14 @@ def compare(a: Results, b: Results, *, by: Sequence[str], measures: Sequence[str
 
 
 # -- checks -------------------------------------------------------------------------------------------------------------
+
+
+def _said(a: Results, b: Results) -> list[str]:
+    """The columns that both say cases are told by."""
+    said = a.meta.get("by"), b.meta.get("by")
+    if not isinstance(said[0], list) or said[0] != said[1]:
+        raise InvalidArgument("give the columns that tell cases apart: the results do not both name the same ones")
+    return said[0]
 
 
 def _checked(names: Sequence[str], what: str, a: Results, b: Results) -> tuple[str, ...]:

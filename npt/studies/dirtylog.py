@@ -170,6 +170,7 @@ def dirty_log(
             if progress is not None:
                 progress(_label(row), len(rows), n_steps)
     meta = provenance(
+        by=[*(name for name in setting.row() if name != "seed"), "phase", "iteration"],
         seed=setting.seed,
         threads=default_threads() if threads is None else threads,
         vectors=kernels.jit.target()._asdict(),

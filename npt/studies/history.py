@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from npt._files import write_whole
 from npt._types import U64Array
-from npt.errors import InvalidArgument
+from npt.errors import Unreadable
 from npt.studies.window import Window, as_window
 
 __all__ = ["HISTORIES", "History"]
@@ -66,7 +66,7 @@ class History:
 
         Raises
         ------
-        InvalidArgument
+        Unreadable
             The file is of another form, or its arrays do not fit each other.
         FileNotFoundError
             There is no such name or file.
@@ -87,7 +87,7 @@ class History:
                 with np.load(opened, allow_pickle=False) as file:
                     arrays = {key: file[key] for key in file.files}
             except Exception:  # numpy and zipfile raise a dozen kinds for damaged files
-                raise InvalidArgument(f"{path} is not an .npz file") from None
+                raise Unreadable(f"{path} is not an .npz file") from None
         try:
             unit = _unit(arrays)
             made = cls(
@@ -101,27 +101,27 @@ class History:
                 window_unit=unit,
             )
         except KeyError as error:
-            raise InvalidArgument(f"{path} has no array {error}; the histories in npt/data show the form") from None
+            raise Unreadable(f"{path} has no array {error}; the histories in npt/data show the form") from None
         made._check(path)
         return made
 
     def _check(self, path: Path) -> None:
         if not self.pages.size or (self.pages[1:] <= self.pages[:-1]).any():
-            raise InvalidArgument(f"{path}: pages is empty, or not ascending")
+            raise Unreadable(f"{path}: pages is empty, or not ascending")
         if int(self.pages[-1]) >= _PAGES_END:
-            raise InvalidArgument(f"{path}: page {int(self.pages[-1]):#x} is beyond the largest space, {_PAGES_END:#x} pages")
+            raise Unreadable(f"{path}: page {int(self.pages[-1]):#x} is beyond the largest space, {_PAGES_END:#x} pages")
         for kind, offsets, numbers in (
             ("write", self.write_offsets, self.write_pages),
             ("read", self.read_offsets, self.read_pages),
         ):
             if offsets.size < 2 or offsets[0] != 0 or offsets[-1] != numbers.size or (offsets[1:] < offsets[:-1]).any():
-                raise InvalidArgument(f"{path}: {kind}_offsets does not divide {kind}_pages into windows")
+                raise Unreadable(f"{path}: {kind}_offsets does not divide {kind}_pages into windows")
             if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.pages.size:
-                raise InvalidArgument(f"{path}: {kind}_pages has numbers that are no places in pages")
+                raise Unreadable(f"{path}: {kind}_pages has numbers that are no places in pages")
         if self.write_offsets.size != self.read_offsets.size:
-            raise InvalidArgument(f"{path}: writes and reads have different numbers of windows")
+            raise Unreadable(f"{path}: writes and reads have different numbers of windows")
         if self.window_length < 1:
-            raise InvalidArgument(f"{path}: window_{self.window_unit} {self.window_length} is not positive")
+            raise Unreadable(f"{path}: window_{self.window_unit} {self.window_length} is not positive")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save it as a file that ``load`` reads, which takes the name from the file's; all of it or nothing.
@@ -215,18 +215,18 @@ def _unit(arrays: dict[str, Any]) -> str:
     """What windows are measured in."""
     units = [one for one in _UNITS if f"window_{one}" in arrays]
     if len(units) > 1:
-        raise InvalidArgument(f"windows are measured in {' and in '.join(units)}; there can be one")
+        raise Unreadable(f"windows are measured in {' and in '.join(units)}; there can be one")
     return units[0] if units else _UNITS[0]
 
 
 def _number(arrays: dict[str, Any], name: str) -> int:
     if arrays[name].ndim != 0 or arrays[name].dtype.kind not in "iu":
-        raise InvalidArgument(f"{name} is not an integer")
+        raise Unreadable(f"{name} is not an integer")
     return int(arrays[name])
 
 
 def _numbers(arrays: dict[str, Any], name: str, dtype: Any) -> NDArray[Any]:
     array = arrays[name]
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InvalidArgument(f"{name} is not a one-dimensional array of integers")
+        raise Unreadable(f"{name} is not a one-dimensional array of integers")
     return np.ascontiguousarray(array, dtype=dtype)

@@ -16,7 +16,7 @@ Relies on:  nobody but the migration's vCPU writes to the source meanwhile.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -58,7 +58,7 @@ def migrate(
     writer: Writer | Timed,
     *,
     policy: str | Policy,
-    bandwidth: SupportsFloat = 1 << 30,
+    bandwidth: SupportsFloat | Sequence[SupportsFloat] = 1 << 30,
     gpa: SupportsIndex = 0,
     downtime: SupportsFloat = 0.3,
     max_rounds: SupportsIndex = 1000,
@@ -80,7 +80,7 @@ def migrate(
     policy
         ``"qemu"``, ``"xen:sends=3"``, or a ``Policy``.
     bandwidth
-        Bytes a simulated second.
+        Bytes a simulated second; or one for each send, as for ``precopy``.
     gpa
         Address of the writer's page 0.
     downtime, max_rounds, latency, compression
@@ -103,7 +103,7 @@ def migrate(
         An argument cannot be; nothing was done.
     TrackingDisabled
         The source does not track dirty pages.
-    Fault, Orphaned, StaleHandle, KickTimeout, KeyboardInterrupt, ...
+    LinkDown, Fault, Orphaned, StaleHandle, KickTimeout, KeyboardInterrupt, ...
         It failed in the middle. The source's log is whole, the guest can go on there, and another try is right.
     InvariantError
         A page of the target differs from the source's.
@@ -321,6 +321,7 @@ class _Migration:
 
         The source does not change any more, so all pages are compared when they arrive, before the guest can write to them.
         """
+        page_ns = course.last_ns(PAGE_SIZE)  # a link that is down refuses now, before the guest has moved
         missing = np.zeros(self._n_pages, np.bool_)
         missing[pages.astype(np.int64)] = True
         guest, faults = _Guest(self._target, self._start), 0
@@ -328,7 +329,7 @@ class _Migration:
             self._compare(self._all[~missing])
             for first in range(0, pages.size, _PUSHED):
                 part = pages[first : first + _PUSHED]
-                for window in self._timed.during(self._link.ns(self._link.wire(part.size << PAGE_SHIFT)) - self._link.latency):
+                for window in self._timed.during(course.last_ns(part.size << PAGE_SHIFT) - self._link.latency):
                     wanted = np.unique(window.pages[missing[window.pages.astype(np.int64)]])
                     self._fetch(wanted, missing)
                     faults += wanted.size
@@ -336,7 +337,7 @@ class _Migration:
                 self._fetch(part[missing[part.astype(np.int64)]], missing)
         finally:
             guest.close()
-        return course.post(pages.size << PAGE_SHIFT, faults, faults * self._link.ns(self._link.wire(PAGE_SIZE)))
+        return course.post(pages.size << PAGE_SHIFT, faults, faults * page_ns)
 
     def _fetch(self, pages: U64Array, missing: NDArray[np.bool_]) -> None:
         self._send(pages)

@@ -21,10 +21,13 @@ class Outcome(NamedTuple):
         The point's arguments, then measures, then ``error``: None, or what went wrong.
     units : dict
         Unit by column, as far as the task told.
+    by : list of str
+        Columns that tell rows of a point apart, as far as the task told.
     """
 
     rows: list[dict[str, Any]]
     units: dict[str, str]
+    by: list[str] = []  # noqa: RUF012  # nobody changes it
 
     @property
     def failed(self) -> bool:
@@ -47,10 +50,11 @@ def failure(arguments: Mapping[str, Any], error: BaseException) -> Outcome:
 
 def _outcome(found: Any, arguments: dict[str, Any]) -> Outcome:
     units = dict(found.units) if isinstance(found, Results) else {}
+    by = list(found.meta.get("by", [])) if isinstance(found, Results) else []
     rows = found.rows if isinstance(found, Results) else [found] if isinstance(found, Mapping) else found
     if not isinstance(rows, (list, tuple)) or not all(isinstance(row, Mapping) for row in rows):
         raise TypeError(f"the task must return a row, a list of rows or Results, not {found!r:.100}")
-    return Outcome([_row(row, arguments) for row in rows], units)
+    return Outcome([_row(row, arguments) for row in rows], units, by)
 
 
 def _row(measures: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def population(
                 if progress is not None:
                     progress(f"{row.format} {format_size(size)} {name} {row.way}", len(rows), n_steps)
     meta = provenance(
+        by=["format", "size", "shape", "mappings", "way", "piece"],
         seed=setting.seed,
         repeat=setting.repeat,
         threads=default_threads() if threads is None else threads,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, SupportsFloat, SupportsIndex
 
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, LinkDown
 from npt.studies.policies import Policy, Progress, Send, Verdict, policy
 from npt.units import PAGE_SIZE, as_count, as_int, as_number
 
@@ -91,6 +91,11 @@ class PrecopyResult:
     stall_ns: int = 0
 
     @property
+    def bytes_resent(self) -> int:
+        """Bytes of memory that were sent behind the first copy."""
+        return sum(one.n_bytes for one in self.rounds[1:])
+
+    @property
     def downtime(self) -> float:
         """Seconds for which the guest stood still."""
         return self.downtime_ns / _SECOND
@@ -102,7 +107,8 @@ class PrecopyResult:
 
     def row(self) -> dict[str, Any]:
         """Measures as plain values, for a result table."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "rounds"}
+        row = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "rounds"}
+        return {**row, "bytes_resent": self.bytes_resent}
 
 
 @dataclass(frozen=True)
@@ -111,15 +117,15 @@ class Link:
 
     Attributes
     ----------
-    bandwidth : Fraction
-        Bytes a second on the wire.
+    bandwidths : sequence of Fraction
+        Bytes a second on the wire, for each send; the last for all that follow.
     latency : int
         ns that each send takes besides.
     compression : Fraction
         Bytes of memory that one byte on the wire stands for.
     """
 
-    bandwidth: Fraction
+    bandwidths: Sequence[Fraction]
     latency: int
     compression: Fraction
 
@@ -127,9 +133,12 @@ class Link:
         """Bytes on the wire for so many of memory."""
         return -int(-n_bytes // self.compression)
 
-    def ns(self, wire: int) -> int:
-        """How long these take."""
-        return self.latency - int(-wire * _SECOND // self.bandwidth)
+    def ns(self, wire: int, send: int) -> int:
+        """How long these take in a send, the first of which is 1."""
+        bandwidth = self.bandwidths[min(send, len(self.bandwidths)) - 1]
+        if not bandwidth:
+            raise LinkDown(f"send {send}: the bandwidth went to nothing; the guest is still at the source")
+        return self.latency - int(-wire * _SECOND // bandwidth)
 
 
 def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
@@ -141,14 +150,20 @@ def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
 
 
 def as_link(bandwidth: Any, latency: Any, compression: Any) -> Link:
-    """A link, checked."""
+    """A link, checked. In a list of bandwidths there may be 0: there the link is down."""
     ns = as_rate(latency, "latency", positive=False) * _SECOND
-    return Link(as_rate(bandwidth, "bandwidth", positive=True), round(ns), as_rate(compression, "compression", positive=True))
+    if isinstance(bandwidth, (list, tuple)):
+        bandwidths = tuple(as_rate(one, "bandwidth", positive=False) for one in bandwidth)
+        if not bandwidths:
+            raise InvalidArgument("bandwidth is an empty list; give it at least one")
+    else:
+        bandwidths = (as_rate(bandwidth, "bandwidth", positive=True),)
+    return Link(bandwidths, round(ns), as_rate(compression, "compression", positive=True))
 
 
 def precopy(
     ram: SupportsIndex,
-    bandwidth: SupportsFloat,
+    bandwidth: SupportsFloat | Sequence[SupportsFloat],
     dirty_rate: SupportsFloat,
     *,
     policy: str | Policy,
@@ -165,7 +180,8 @@ def precopy(
     ram
         Bytes of memory.
     bandwidth, dirty_rate
-        Bytes a second; an int is taken exactly.
+        Bytes a second; an int is taken exactly. Of bandwidths there may be a list: one for each send, the last for all that
+        follow, 0 for a link that is down.
     policy
         ``"qemu"``, ``"qemu:auto_converge=yes"``, or a ``Policy``.
     downtime
@@ -187,6 +203,8 @@ def precopy(
     ------
     InvalidArgument
         An unknown policy, a bandwidth that is not positive, a negative or infinite rate.
+    LinkDown
+        The bandwidth was nothing for a send.
 
     Examples
     --------
@@ -201,7 +219,7 @@ def precopy(
     target = round(as_rate(downtime, "downtime", positive=False) * _SECOND)
     most = as_count(max_rounds, "max_rounds", least=1, end=_MOST_RAM)
     link = as_link(bandwidth, latency, compression)
-    return _migrate(Course(link, _policy(policy), target, most), link, size, rate, size - zeros)
+    return _migrate(Course(link, _policy(policy), target, most), size, rate, size - zeros)
 
 
 _policy = policy  # the parameter has its name
@@ -231,11 +249,15 @@ class Course:
         """Bytes that were dirty behind the last live send."""
         return self._sends[-1].dirtied
 
+    def last_ns(self, n_bytes: int) -> int:
+        """How long so many bytes of memory take behind all live sends."""
+        return self._link.ns(self._link.wire(n_bytes), len(self._sends) + 1)
+
     def live(self, n_bytes: int, during: Callable[[int, int, int | None], int]) -> Verdict:
         """A live send; ``during(ns, throttle, limit)`` says how many bytes are dirty behind it."""
         throttle, limit = self._policy.throttle(self._sends), self._policy.limit(self._sends)
         wire = self._link.wire(n_bytes)
-        ns = self._link.ns(wire)
+        ns = self._link.ns(wire, len(self._sends) + 1)
         dirtied = during(ns, throttle, limit)
         self._elapsed += ns
         self._sends.append(Send(n_bytes, wire, ns, dirtied))
@@ -257,9 +279,9 @@ class Course:
         return self._result(0, cancelled=True)
 
     def _last(self, kind: str, n_bytes: int) -> int:
-        wire = self._link.wire(n_bytes)
-        ns = self._link.ns(wire)
-        self._rounds.append(Round(len(self._rounds) + 1, kind, n_bytes, wire, ns, 0, 0))
+        wire, number = self._link.wire(n_bytes), len(self._rounds) + 1
+        ns = self._link.ns(wire, number)
+        self._rounds.append(Round(number, kind, n_bytes, wire, ns, 0, 0))
         return ns
 
     def _result(self, downtime: int, *, cancelled: bool = False, faults: int = 0, stall: int = 0) -> PrecopyResult:
@@ -269,7 +291,7 @@ class Course:
         )  # fmt: skip
 
 
-def _migrate(course: Course, link: Link, ram: int, rate: Fraction, n_bytes: int) -> PrecopyResult:
+def _migrate(course: Course, ram: int, rate: Fraction, n_bytes: int) -> PrecopyResult:
     """The closed model; ``n_bytes`` are sent first."""
 
     def dirtied(ns: int, throttle: int, limit: int | None) -> int:
@@ -282,15 +304,15 @@ def _migrate(course: Course, link: Link, ram: int, rate: Fraction, n_bytes: int)
         return course.cancel()
     if verdict is Verdict.STOP:
         return course.stop(course.left)
-    return course.post(course.left, *_waits(link, ram, rate, course.left))
+    return course.post(course.left, *_waits(course, ram, rate))
 
 
-def _waits(link: Link, ram: int, rate: Fraction, n_bytes: int) -> tuple[int, int]:
+def _waits(course: Course, ram: int, rate: Fraction) -> tuple[int, int]:
     """Pages that a guest at the target waits for, and how long in all.
 
     It touches pages at its dirty rate, spread evenly over its memory; on average half of the rest is missing still. For each
     page that is missing it waits for a latency and the page's own time.
     """
-    touched = rate * link.ns(link.wire(n_bytes)) / _SECOND / PAGE_SIZE
-    faults = min(int(touched * n_bytes // (2 * ram)), -(-n_bytes // PAGE_SIZE))
-    return faults, faults * link.ns(link.wire(PAGE_SIZE))
+    touched = rate * course.last_ns(course.left) / _SECOND / PAGE_SIZE
+    faults = min(int(touched * course.left // (2 * ram)), -(-course.left // PAGE_SIZE))
+    return faults, faults * course.last_ns(PAGE_SIZE)

@@ -153,7 +153,8 @@ def dirty_rates(
             rows.append({**writer.row(), **study.row(guest, number, of_period)})
             if progress is not None:
                 progress(number + 1, n)
-    return Results(rows, provenance())
+    by = [*writer.row(), "format", "period", "period_windows", "seconds", "per_gib", "unchanged", "level"]
+    return Results(rows, provenance(by=by))
 
 
 class _Study:

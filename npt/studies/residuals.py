@@ -8,17 +8,14 @@ writes dirty ``n * (1 - exp(-k / n))`` of them, and ``zipf`` has its hot pages i
 the model says, most so in the long first rounds.
 """
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any, SupportsFloat
 
-from npt._types import Prot
 from npt.errors import InvalidArgument
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
-from npt.memory.reservoir import Reservoir
-from npt.space.vmspace import VmSpace
+from npt.studies.guests import guest
 from npt.studies.migrate import migrate
 from npt.studies.policies import Policy
 from npt.studies.precopy import Round, as_rate, precopy
@@ -69,20 +66,11 @@ def residuals(
     if unknown := set(options) - {"downtime", "max_rounds", "latency", "compression"}:
         raise InvalidArgument(f"{', '.join(sorted(unknown))}: no option of the model and the engine")
     model = precopy(length, bandwidth, dirty_rate, policy=policy, **options)
-    with ExitStack() as stack:
-        source, target = (_guest(stack, length, format) for _ in range(2))
-        engine = migrate(source, target, timed, policy=policy, bandwidth=bandwidth, **options)
+    with guest(length, format) as source, guest(length, format) as target:
+        engine = migrate(source.space, target.space, timed, policy=policy, bandwidth=bandwidth, **options)
     known = {**writer.row(), "policy": model.policy, "bandwidth": float(bandwidth), "dirty_rate": float(rate)}
-    return Results([{**known, **_row(*both)} for both in zip_longest(model.rounds, engine.rounds)], provenance())
-
-
-def _guest(stack: ExitStack, length: int, format: PteFormat) -> VmSpace:
-    reservoir = Reservoir(length)
-    stack.callback(reservoir.close)
-    ram = stack.enter_context(reservoir.allocate(length))
-    space = stack.enter_context(VmSpace(length, format=format, reservoir=reservoir, track_dirty=True))
-    space.map(ram, 0, length, Prot.RW)
-    return space
+    rows = [{**known, **_row(*both)} for both in zip_longest(model.rounds, engine.rounds)]
+    return Results(rows, provenance(by=[*known, "round", "kind"]))
 
 
 def _row(model: Round | None, engine: Round | None) -> dict[str, Any]:

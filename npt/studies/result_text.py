@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, Unreadable
 
 __all__ = ["as_csv", "as_json", "as_lines", "columns", "from_csv", "from_json"]
 
@@ -60,15 +60,13 @@ def from_json(content: bytes, name: str) -> Parts:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, InvalidArgument):
             raise
-        raise InvalidArgument(f"{name} is not a result file of the form {_FORMAT}") from None
+        raise Unreadable(f"{name} is not a result file of the form {_FORMAT}") from None
 
 
 def _from_lines(head: dict[str, Any], rest: str, name: str) -> Parts:
     lines = rest.split("\n")
     if len(lines) - 1 != head["n_rows"] or lines[-1]:
-        raise InvalidArgument(
-            f"{name} was cut short, or grew: it says {head['n_rows']} rows and has {len(lines) - 1} whole lines"
-        )
+        raise Unreadable(f"{name} was cut short, or grew: it says {head['n_rows']} rows and has {len(lines) - 1} whole lines")
     return _parts(head, [json.loads(line) for line in lines[:-1]])
 
 
@@ -105,13 +103,13 @@ def from_csv(content: bytes, name: str) -> list[dict[str, Any]]:
     try:
         lines = [line for line in csv.reader(io.StringIO(content.decode(), newline=""), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidArgument(f"{name} is not a CSV: {error}") from None
+        raise Unreadable(f"{name} is not a CSV: {error}") from None
     names = lines[0] if lines else []
     if len(set(names)) < len(names):
-        raise InvalidArgument(f"{name} has two columns of one name")
+        raise Unreadable(f"{name} has two columns of one name")
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(names):
-            raise InvalidArgument(f"{name} has {len(line)} cells in row {number}, and {len(names)} columns")
+            raise Unreadable(f"{name} has {len(line)} cells in row {number}, and {len(names)} columns")
     return [dict(zip(names, map(_value, line), strict=True)) for line in lines[1:]]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import xarray
 
 __all__ = ["Results", "provenance"]
+
+Target = str | os.PathLike[str] | BinaryIO  # a file's name, or an open file of bytes
 
 _PACKAGES = ("npt-engine", "numpy", "numba", "llvmlite")
 
@@ -70,6 +72,14 @@ def _commit() -> str | None:
     return head.strip() + ("+" if changed.strip() else "")
 
 
+def _write(target: Target, content: bytes) -> None:
+    """Into an open file as it is; else the whole file, or nothing."""
+    if isinstance(target, (str, os.PathLike)):
+        write_whole(Path(target), content)
+    else:
+        target.write(content)
+
+
 @dataclass(frozen=True)
 class Results:
     """Rows of one experiment.
@@ -102,15 +112,15 @@ class Results:
         """
         return result_text.columns(self.rows)
 
-    def to_json(self, path: str | os.PathLike[str]) -> None:
+    def to_json(self, path: Target) -> None:
         """Save all of it as one document; ``load`` reads it back whole."""
-        write_whole(Path(path), result_text.as_json(self.rows, self.meta, self.units).encode())
+        _write(path, result_text.as_json(self.rows, self.meta, self.units).encode())
 
-    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+    def to_jsonl(self, path: Target) -> None:
         """Save it as lines of JSON, the first with meta and units, then one a row; ``load`` reads it back whole."""
-        write_whole(Path(path), result_text.as_lines(self.rows, self.meta, self.units).encode())
+        _write(path, result_text.as_lines(self.rows, self.meta, self.units).encode())
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
+    def to_csv(self, path: Target) -> None:
         """Save the rows as a table; every row repeats seed, CPU and commit, so that it can stand alone.
 
         Raises
@@ -120,7 +130,7 @@ class Results:
         """
         kept = {key: self.meta[key] for key in ("seed", "cpu", "commit") if key in self.meta}
         rows = [{**row, **{key: kept[key] for key in kept if key not in row}} for row in self.rows]
-        write_whole(Path(path), result_text.as_csv(rows))
+        _write(path, result_text.as_csv(rows))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Results":
@@ -131,7 +141,7 @@ class Results:
 
         Raises
         ------
-        InvalidArgument
+        Unreadable
             The file is something else, or was cut short.
         """
         content, name = Path(path).read_bytes(), os.fspath(path)

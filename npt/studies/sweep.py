@@ -86,7 +86,8 @@ def sweep(
     about = {"task": _task_name(task), "seed": grid.seed, "axes": {name: list(values) for name, values in grid.axes.items()}}
     with SweepFile(save, about, len(grid)) as file, UnderWay(executor, task, limit) as under_way:
         outcomes = _run(grid, file, under_way, progress or (lambda done, total: None))
-    return Results(_rows(outcomes), provenance(**about), _units(outcomes))
+    by = list(dict.fromkeys([*grid.axes, *(name for outcome in outcomes for name in outcome.by)]))
+    return Results(_rows(outcomes), provenance(**about, by=by), _units(outcomes))
 
 
 def _run(

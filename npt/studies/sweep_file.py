@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from npt._files import write_whole
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, Unreadable
 from npt.studies.outcome import Outcome
 
 __all__ = ["SweepFile"]
@@ -70,13 +70,13 @@ class SweepFile(AbstractContextManager["SweepFile", None]):
     def _take(self, document: Any, n_points: int, where: str) -> None:
         try:
             place, rows, units = document["point"], document["rows"], document["units"]
+            outcome = Outcome(rows, units, document.get("by", []))
             right = type(place) is int and 0 <= place < n_points and isinstance(rows, list) and isinstance(units, dict)
-            outcome = Outcome(rows, units)
             failed = outcome.failed
         except (TypeError, KeyError):
             right = False
         if not right:
-            raise InvalidArgument(f"{where} is not a point of this sweep")
+            raise Unreadable(f"{where} is not a point of this sweep")
         if not failed:
             self.done[place] = outcome
 
@@ -95,7 +95,7 @@ def _parsed(line: bytes) -> Any:
 def _check(document: Any, sweep: Mapping[str, Any], path: Path) -> None:
     """Refuse a file of something else."""
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise InvalidArgument(f"{path} is not a file of a sweep; give a name that is free")
+        raise Unreadable(f"{path} is not a file of a sweep; give a name that is free")
     for name, value in sweep.items():
         if json.dumps(document.get(name)) != json.dumps(value):  # as text, so that 1 is not 1.0 and nan is nan
             raise InvalidArgument(f"{path} is of a sweep with another {name}; remove it, or give a name that is free")

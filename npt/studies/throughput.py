@@ -129,6 +129,7 @@ def throughput(
             for size in sizes:
                 rows += _Bench(ram, format, size, shares, repeat, seed, threads).run(steps)
     meta = provenance(
+        by=["format", "size", "operation", "share"],
         seed=seed,
         repeat=repeat,
         threads=default_threads() if threads is None else threads,

@@ -207,7 +207,8 @@ def compare_mechanisms(
         ]
     finally:
         guest.close()
-    return Results(rows, provenance(costs={name: asdict(table) for name, table in tables.items()}))
+    by = [*writer.row(), *setting.row(), "mechanism"]
+    return Results(rows, provenance(by=by, costs={name: asdict(table) for name, table in tables.items()}))
 
 
 def _as_setting(

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from npt.cli import app
 from npt.cli.app import cli
-from npt.studies import MECHANISMS
 from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
@@ -120,11 +118,6 @@ def test_dirty__names_are_no_markup(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["dirty", str(tmp_path / "[bold]x.npz"), "--windows", "2"])
     assert result.exit_code == 0, result.output
     assert "[bold]x: 7,241 pages" in result.stdout
-
-
-def test_dirty__knows_all_mechanisms() -> None:
-    """Those that may be chosen are those that there are."""
-    assert tuple(MECHANISMS) == app._MECHANISMS
 
 
 def test_dirty__interrupt() -> None:

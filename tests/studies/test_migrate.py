@@ -7,7 +7,20 @@ from itertools import count
 import numpy as np
 import pytest
 
-from npt import EPT, NPT, InvalidArgument, NptError, Prot, PteFormat, RamObject, Reservoir, TrackingDisabled, VmSpace, kernels
+from npt import (
+    EPT,
+    NPT,
+    InvalidArgument,
+    LinkDown,
+    NptError,
+    Prot,
+    PteFormat,
+    RamObject,
+    Reservoir,
+    TrackingDisabled,
+    VmSpace,
+    kernels,
+)
 from npt._types import U8Array
 from npt.errors import InvariantError
 from npt.studies import POLICIES, PrecopyResult, Timed, migrate, precopy, writer
@@ -177,6 +190,21 @@ def test_migrate__whose_target_goes_away(round: int) -> None:
         assert set(np.flatnonzero((source.memory != before).any(axis=1)).tolist()) <= dirty(source.space)
         migrate(source.space, other.space, writer(ZIPF), policy="freebsd", bandwidth=RATE, gpa=BASE)
         assert np.array_equal(source.memory, other.memory)
+
+
+@pytest.mark.parametrize("policy", ["freebsd", "post-copy:rounds=4"])
+@pytest.mark.parametrize("send", range(1, 6))
+def test_migrate__whose_link_goes_down(policy: str, send: int) -> None:
+    """The guest is still at the source, the log is whole; when the link is up again everything arrives."""
+    with hosts() as (source, target):
+        timed = Timed(writer(ZIPF), seconds_per_window=0.001)
+        before = source.memory.copy()
+        with pytest.raises(LinkDown, match=f"send {send}"):
+            migrate(source.space, target.space, timed, policy=policy, bandwidth=[RATE] * (send - 1) + [0], gpa=BASE)
+        assert set(np.flatnonzero((source.memory != before).any(axis=1)).tolist()) <= dirty(source.space)
+        moved = migrate(source.space, target.space, timed, policy="freebsd", bandwidth=[RATE, 2 * RATE], gpa=BASE)
+        assert np.array_equal(source.memory, target.memory)
+        assert moved.rounds[1].ns == moved.rounds[1].n_bytes * 10**9 // (2 * RATE)
 
 
 def test_migrate__that_is_cancelled_by_its_policy() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npt import PAGE_SIZE
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, LinkDown
 from npt.studies.policies import POLICIES
 from npt.studies.precopy import precopy
 
@@ -161,6 +161,24 @@ def test_precopy__latency_compression_and_zero_pages() -> None:
     assert last.ns == pytest.approx(100 * MS + 400 * 1.124 / 2 / 1000 * 1000 * MS, abs=1)
 
 
+def test_precopy__a_bandwidth_for_each_send() -> None:
+    """4096 MiB at 1000 MiB/s, then what was dirtied in 4.096 s at 500, then at 250 each: 3.2768 s, 5.24288 s behind it."""
+    result = precopy(RAM, [BANDWIDTH, 500 * MIB, 250 * MIB], RATE, policy="freebsd:rounds=3")
+    assert [one.ns for one in result.rounds] == pytest.approx(
+        [4_096_000_000, 3_276_800_000, 5_242_880_000, 8_388_608_000], abs=8
+    )
+    assert result.bytes_resent / MIB == pytest.approx(1638.4 + 1310.72 + 2097.152, abs=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["freebsd", "post-copy:rounds=4"])
+@pytest.mark.parametrize("send", range(1, 6))
+def test_precopy__the_link_goes_down(policy: str, send: int) -> None:
+    """In any send, the last one too."""
+    with pytest.raises(LinkDown, match=f"send {send}: the bandwidth went to nothing"):
+        precopy(RAM, [BANDWIDTH] * (send - 1) + [0], RATE, policy=policy)
+    assert len(precopy(RAM, [BANDWIDTH] * 5 + [0], RATE, policy=policy).rounds) == 5
+
+
 # -- what cannot be -----------------------------------------------------------------------------------------------------
 
 
@@ -177,6 +195,8 @@ def test_precopy__knows_its_policies() -> None:
         ({"bandwidth": -1}, "bandwidth"),
         ({"bandwidth": float("inf")}, "finite"),
         ({"bandwidth": float("nan")}, "bandwidth nan"),
+        ({"bandwidth": []}, "empty"),
+        ({"bandwidth": [BANDWIDTH, -1]}, "bandwidth -1 is not a non-negative"),
         ({"dirty_rate": -1}, "dirty_rate -1 is not a non-negative"),
         ({"dirty_rate": float("nan")}, "dirty_rate nan"),
         ({"ram": 0}, "ram 0"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from npt._types import U64Array
 from npt.dirty.bitmap import to_pages
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, Unreadable
 from npt.studies.history import History
 from npt.studies.imports.builder import PAGES_END, Builder, Progress, check_options
 from npt.studies.imports.source import Source, SourceLike, as_source
@@ -89,7 +89,7 @@ def import_bitmaps(
             if progress is not None:
                 progress(builder.n_windows, told)
     if not builder.n_windows:
-        raise InvalidArgument(f"{stem}: there is no whole bitmap in it")
+        raise Unreadable(f"{stem}: there is no whole bitmap in it")
     return builder.history(stem if name is None else name, 1, "rounds")
 
 
@@ -101,12 +101,12 @@ def _of_file(source: Source, n_pages: int, keep: bool) -> Generator[U64Array, No
             if len(block) == size:
                 yield _dirty(block, n_pages, f"{source.name}, round {number}")
             elif not keep:
-                raise InvalidArgument(
+                raise Unreadable(
                     f"{source.name} is cut short: round {number} has {len(block)} bytes, and not the {size} that {n_pages} "
                     "pages take"
                 )
         if source.damage and not keep:
-            raise InvalidArgument(f"{source.name}: {source.damage}")
+            raise Unreadable(f"{source.name}: {source.damage}")
 
 
 def _of_files(files: list[Path], n_pages: int | None, keep: bool) -> Generator[U64Array, None, None]:
@@ -117,12 +117,12 @@ def _of_files(files: list[Path], n_pages: int | None, keep: bool) -> Generator[U
         if size is None:
             size = len(bitmap)
             if not 0 < size <= _MOST_BYTES or size % _WORD_BYTES:
-                raise InvalidArgument(f"{file}: {size} bytes are no bitmap of 64-bit words")
+                raise Unreadable(f"{file}: {size} bytes are no bitmap of 64-bit words")
         if keep and number == len(files) - 1 and (damage or len(bitmap) < size):
             return
         if damage or len(bitmap) != size:
             much = f"more than {size}" if len(bitmap) > size else f"{len(bitmap)}"
-            raise InvalidArgument(f"{file}: {damage or f'{much} bytes, and not {size} as a bitmap here has'}")
+            raise Unreadable(f"{file}: {damage or f'{much} bytes, and not {size} as a bitmap here has'}")
         yield _dirty(bitmap, size * 8 if n_pages is None else n_pages, os.fspath(file))
 
 
@@ -151,5 +151,5 @@ def _dirty(bitmap: bytes, n_pages: int, where: str) -> U64Array:
     """Pages whose bits are set."""
     pages = to_pages(np.frombuffer(bitmap, np.uint8))
     if pages.size and int(pages[-1]) >= n_pages:
-        raise InvalidArgument(f"{where}: bit {int(pages[-1])} is set, past the end of {n_pages} pages")
+        raise Unreadable(f"{where}: bit {int(pages[-1])} is set, past the end of {n_pages} pages")
     return pages

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npt._types import U64Array
-from npt.errors import InvalidArgument
+from npt.errors import Unreadable
 from npt.studies.history import History
 
 __all__ = ["PAGES_END", "Builder", "Progress", "check_options"]
@@ -46,7 +46,7 @@ class Builder:
 
         Raises
         ------
-        InvalidArgument
+        Unreadable
             There is not one page in it.
         """
         pages = _NONE
@@ -54,7 +54,7 @@ class Builder:
             for first in range(0, len(part), 1024):
                 pages = np.union1d(pages, np.concatenate(part[first : first + 1024]))
         if not pages.size:
-            raise InvalidArgument(f"{name}: nothing is read or written in {self.n_windows} windows")
+            raise Unreadable(f"{name}: nothing is read or written in {self.n_windows} windows")
         (write_offsets, write_pages), (read_offsets, read_pages) = (
             (_offsets(part), np.searchsorted(pages, np.concatenate(part)).astype(np.int64))
             for part in (self._written, self._read)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npt._types import U8Array, U64Array
-from npt.errors import InvalidArgument, InvariantError
+from npt.errors import InvalidArgument, InvariantError, Unreadable
 from npt.studies.history import History
 from npt.studies.imports.builder import PAGES_END, Builder, Progress, check_options
 from npt.studies.imports.records import INSTRUCTION, LOAD, MODIFY, RECORD, STORE, Records, parse
@@ -101,7 +101,7 @@ def import_lackey(
                 break
         cut = None if trace.full else opened.damage or trace.cut()
     if cut is not None and not keep:
-        raise InvalidArgument(f"{opened.name}: the trace is cut short behind line {trace.n_lines}: {cut}")
+        raise Unreadable(f"{opened.name}: the trace is cut short behind line {trace.n_lines}: {cut}")
     return trace.history(opened.stem if name is None else name, unit)
 
 
@@ -130,7 +130,7 @@ class _Trace:
     def history(self, name: str, unit: str) -> History:
         """What was read."""
         if not self._builder.n_windows:
-            raise InvalidArgument(f"{self._name} has no records of lackey's; they are made with --trace-mem=yes")
+            raise Unreadable(f"{self._name} has no records of lackey's; they are made with --trace-mem=yes")
         return self._builder.history(name, self._length, unit)
 
     def cut(self) -> str | None:
@@ -146,7 +146,7 @@ class _Trace:
         lines, newline, rest = (self._rest + block).rpartition(b"\n")
         self._rest = rest
         if len(rest) > _BLOCK:
-            raise InvalidArgument(f"{self._name}: line {self.n_lines + 1} has no end: this is no trace of lackey's")
+            raise Unreadable(f"{self._name}: line {self.n_lines + 1} has no end: this is no trace of lackey's")
         if newline:
             self._add(lines + newline)
 
@@ -219,7 +219,7 @@ class _Trace:
         return np.maximum(numbers - 1, 0) // self._length  # type: ignore[no-any-return]
 
     def _wrong(self, number: int, what: str) -> InvalidArgument:
-        return InvalidArgument(f"{self._name}, line {number}: {what}")
+        return Unreadable(f"{self._name}, line {number}: {what}")
 
 
 def _pages(records: Records, which: NDArray[np.bool_]) -> U64Array:
