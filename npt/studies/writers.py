@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from types import MappingProxyType
 
-from npt.errors import InvalidArgument
+from npt.errors import InvalidArgument, Unreadable
 from npt.studies.history import HISTORIES, History
 from npt.studies.mixes import Mix, Phases
 from npt.studies.parameters import form, from_words
@@ -55,7 +55,7 @@ def writer(text: str | os.PathLike[str]) -> Writer:
     Raises
     ------
     InvalidArgument
-        There is no such writer or file, or a parameter is not as it must be.
+        A parameter is not as it must be. ``Unreadable``, which is one: there is no such writer or file, or it is damaged.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def _history(name_or_file: str | os.PathLike[str]) -> History:
     try:
         return History.load(name_or_file)
     except FileNotFoundError:
-        raise InvalidArgument(
+        raise Unreadable(
             f"{os.fspath(name_or_file)!r} is neither a writer ({', '.join(WRITERS)}) nor a history ({', '.join(HISTORIES)}) "
             "nor a file"
         ) from None

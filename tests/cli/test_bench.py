@@ -125,7 +125,7 @@ def test_bench__interrupted_ends_with_130() -> None:
 def test_bench__a_guest_too_large_is_refused_with_the_largest_that_fits(size: str) -> None:
     """Before anything is allocated: the message names the size and what would fit."""
     done = subprocess.run([*_NPT, "bench", "--size", size], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "does not fit this machine's memory" in done.stderr
     assert "the largest that fits now is" in done.stderr
     assert "Traceback" not in done.stderr

@@ -30,9 +30,7 @@ __all__ = ["command"]
 )
 @policy_option
 @link_options
-@click.option(
-    "--zero", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of pages that are zero at first."
-)
+@click.option("--zero", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of pages that are zero.")
 @click.option("--window", type=Duration(), help="Time that a window of the writer takes.  [1ms]")
 @click.option("--dirty-rate", type=Rate(), help="Or bytes a second that its windows dirty, each by itself.")
 @format_option
