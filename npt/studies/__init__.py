@@ -2,6 +2,8 @@
 
 from npt.studies.comparison import compare
 from npt.studies.dirtylog import dirty_log, dirty_log_memory, dirty_log_text
+from npt.studies.executors import EXECUTORS, executor
+from npt.studies.forecast import machine, memory_needs
 from npt.studies.history import HISTORIES, History
 from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.migrate import migrate
@@ -14,6 +16,7 @@ from npt.studies.replay import Difference, ReplayResult, replay
 from npt.studies.residuals import residuals
 from npt.studies.results import Results
 from npt.studies.sweep import sweep
+from npt.studies.tasks import TASKS
 from npt.studies.throughput import Throughput, largest_guest, throughput
 from npt.studies.timed import Timed
 from npt.studies.tracking import MECHANISMS, compare_mechanisms
@@ -21,6 +24,7 @@ from npt.studies.writers import WRITERS, HotCold, Mix, Phases, Sequential, Strid
 
 __all__ = [
     "Difference",
+    "EXECUTORS",
     "HISTORIES",
     "History",
     "HotCold",
@@ -36,6 +40,7 @@ __all__ = [
     "Round",
     "Sequential",
     "Strided",
+    "TASKS",
     "Throughput",
     "Timed",
     "Uniform",
@@ -50,9 +55,12 @@ __all__ = [
     "dirty_log_memory",
     "dirty_log_text",
     "dirty_rates",
+    "executor",
     "import_bitmaps",
     "import_lackey",
     "largest_guest",
+    "machine",
+    "memory_needs",
     "migrate",
     "policies_memory",
     "policy",

@@ -16,7 +16,6 @@ PLACES = {
     "distributed": "npt.studies",
     "hypothesis": "npt.testing",
     "llvmlite": "npt.kernels",
-    "distributed": "npt.cli",
     "matplotlib": "npt.view",
     "numba": "npt.kernels",
     "pyarrow": "npt.studies",

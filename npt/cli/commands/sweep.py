@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from npt.cli import show
-from npt.cli.executors import EXECUTORS, executor
 from npt.cli.options import Duration, Rate, Size, results_options, seed_option
 from npt.cli.output import Output
+from npt.studies.executors import EXECUTORS, executor
 from npt.studies.results import Results
 from npt.studies.sweep import sweep
 from npt.studies.tasks import TASKS
