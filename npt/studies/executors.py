@@ -1,9 +1,12 @@
 """Where a sweep runs: executors by name."""
 
+import logging
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import SupportsIndex
 
 from npt.errors import InvalidArgument, NotSupported
@@ -46,10 +49,20 @@ def executor(kind: str, workers: SupportsIndex = 2, scheduler: str | None = None
             yield _dask(stack, n_workers, scheduler)
         elif kind == "threads":
             yield stack.enter_context(ThreadPoolExecutor(n_workers))
-        elif kind == "processes":  # not forked: a process that has threads cannot be copied safely
-            yield stack.enter_context(ProcessPoolExecutor(n_workers, get_context("spawn")))
+        elif kind == "processes":
+            yield _processes(stack, n_workers)
         else:
             yield None
+
+
+def _processes(stack: ExitStack, workers: int) -> Executor:
+    with _undisturbed():
+        pool = stack.enter_context(
+            ProcessPoolExecutor(workers, get_context("spawn"))
+        )  # what has threads cannot be forked safely
+        for _ in range(workers):
+            pool.submit(int)  # each starts one
+    return pool
 
 
 def _dask(stack: ExitStack, workers: int, scheduler: str | None) -> Executor:
@@ -58,8 +71,13 @@ def _dask(stack: ExitStack, workers: int, scheduler: str | None) -> Executor:
     except ImportError:
         raise NotSupported("this needs Dask: pip install 'npt-engine[cluster]'") from None
     if scheduler is None:
-        local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-        client = stack.enter_context(Client(stack.enter_context(local)))
+        with _undisturbed():
+            local = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+                )
+            )  # fmt: skip
+        client = stack.enter_context(Client(local))
     else:
         try:
             client = stack.enter_context(Client(scheduler, timeout=_PATIENCE))
@@ -67,3 +85,25 @@ def _dask(stack: ExitStack, workers: int, scheduler: str | None) -> Executor:
             raise OSError(f"no Dask scheduler answers at {scheduler}: {error}") from None
     made: Executor = client.get_executor()
     return made
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Threads and processes that begin in here never hear of Ctrl-C, which a terminal tells to all; we do, at the end.
+
+    So nothing is left half begun, and workers go on until we end them.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets interrupts through when it has begun
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))  # other threads hear it, and tell this one
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
