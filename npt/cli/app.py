@@ -3,47 +3,36 @@
 import os
 import sys
 import traceback
-from enum import IntEnum
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 import npt
-from npt.errors import InvalidArgument, InvariantError, NptError, Unreadable
+from npt.cli.exits import Exit, code, told
+from npt.errors import InvariantError
 
-__all__ = ["Exit", "cli", "run"]
+__all__ = ["cli", "run"]
 
-_COMMANDS = {
-    "bench": "bench",
-    "compare": "compare",
-    "completion": "completion",
-    "dirty": "dirty",
-    "dirty-log": "dirty_log",
-    "import": "importing",
-    "info": "info",
-    "migrate": "migrate",
-    "populate": "populate",
-    "precopy": "precopy",
-    "replay": "replay",
-    "sweep": "sweep",
-    "warm-up": "warm_up",
+_COMMANDS = {  # module, and what it does: the list of all of them imports none
+    "bench": ("bench", "How fast this machine maps, populates, harvests and unmaps."),
+    "compare": ("compare", "Two result files side by side, ratio by ratio."),
+    "completion": ("completion", "What makes a shell complete npt's words."),
+    "dirty": ("dirty", "What each mechanism that notices writes costs a guest."),
+    "dirty-log": ("dirty_log", "The phases of dirty logging, as KVM's dirty_log_perf_test."),
+    "import": ("importing", "Write histories from valgrind's traces or KVM's bitmaps."),
+    "info": ("info", "This machine, the names npt knows, what a guest takes."),
+    "migrate": ("migrate", "Real bytes between two guests, under hypervisors' rules."),
+    "populate": ("populate", "How fast a guest is made resident, and its first touches."),
+    "precopy": ("precopy", "The same rules in the closed model, without a byte."),
+    "replay": ("replay", "A program's write history through the tables, checked."),
+    "sweep": ("sweep", "A study at every point of a grid, here or on a cluster."),
+    "warm-up": ("warm_up", "Compile all kernels now."),
 }
 
 
-class Exit(IntEnum):
-    """How ``npt`` ends."""
-
-    FINE = 0
-    FAILED = 1  # a check, or the work itself
-    USAGE = 2
-    UNREADABLE = 3
-    TOO_LARGE = 4
-    BUG = 70
-    INTERRUPTED = 130
-
-
 class _Commands(click.Group):
-    """Each command in a module of its own, that is imported when it is asked for."""
+    """Each command in a module of its own, that is imported when it is asked for, and not to be named in a list."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names."""
@@ -53,8 +42,18 @@ class _Commands(click.Group):
         """The command of that name."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"npt.cli.commands.{_COMMANDS[cmd_name]}").command
+        command: click.Command = import_module(f"npt.cli.commands.{_COMMANDS[cmd_name][0]}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line for each."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands by how they begin, or the group's own options."""
+        found = [CompletionItem(name, help=what) for name, (_, what) in _COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,6 +74,9 @@ def cli() -> None:
 
 def run() -> None:
     """Run the command line and exit with one of ``Exit``."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as we live
     sys.exit(_run())
 
 
@@ -93,23 +95,14 @@ def _run() -> int:
     except InvariantError as error:
         return _bug(error)
     except OSError as error:
-        click.echo(f"Error: {error.strerror if isinstance(error, NptError) else error}", err=True)
-        return _code(error)
+        click.echo(f"Error: {told(error)}", err=True)
+        return code(error)
     except MemoryError as error:
         click.echo(f"Error: not enough memory: {error}", err=True)
         return Exit.TOO_LARGE
     except Exception as error:
         return _bug(error)
     return Exit.FINE
-
-
-def _code(error: OSError) -> Exit:
-    """How npt ends after an error of its own, or of the system."""
-    if isinstance(error, Unreadable):
-        return Exit.UNREADABLE
-    if isinstance(error, MemoryError):
-        return Exit.TOO_LARGE
-    return Exit.USAGE if isinstance(error, InvalidArgument) else Exit.FAILED
 
 
 def _bug(error: BaseException) -> Exit:
