@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from npt.cli.options import Duration, Rate
+from npt.cli.options import Duration, Number, Rate
 from npt.errors import InvalidArgument
 from npt.studies.policies import POLICIES, Policy, policy
 
@@ -15,8 +15,8 @@ __all__ = ["link_options", "milliseconds", "policy_option"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Rates(click.ParamType[int | list[int]]):
-    """A rate, or one for each send with commas between them."""
+class _Rates(click.ParamType):  # type: ignore[type-arg]
+    """A rate, or one for each send with commas between them; after the first one it may be nothing."""
 
     name = "rate[,rate...]"
 
@@ -24,13 +24,11 @@ class _Rates(click.ParamType[int | list[int]]):
         """Bytes a second."""
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]
-        rates = [Rate().convert(one, param, ctx) for one in value.split(",")]
-        if not rates[0]:
-            self.fail("a bandwidth of nothing moves nobody", param, ctx)
+        rates: list[int] = [Rate(zero=place > 0).convert(one, param, ctx) for place, one in enumerate(value.split(","))]
         return rates if len(rates) > 1 else rates[0]
 
 
-class _Policy(click.ParamType[Sequence[Policy]]):
+class _Policy(click.ParamType):  # type: ignore[type-arg]
     """A policy, or all of them."""
 
     name = "policy"
@@ -69,12 +67,19 @@ def policy_option(function: F) -> F:
 def link_options(function: F) -> F:
     """``--bandwidth`` and what goes with it, under the names that they have in Python."""
     for option in (
-        click.option("--compression", type=float, default=1.0, show_default=True, help="Bytes of memory for one on the wire."),
-        click.option("--latency", type=Duration(), default="0", show_default=True, help="That each send takes besides."),
+        click.option(
+            "--compression", type=Number(0, min_open=True), default=1.0, show_default=True,
+            help="Bytes of memory for one on the wire.",
+        ),
+        click.option(
+            "--latency", type=Duration(zero=True), default="0", show_default=True, help="That each send takes besides."
+        ),
         click.option(
             "--max-rounds", type=click.IntRange(min=1), default=1000, show_default=True, help="Live sends, whatever the policy."
         ),
-        click.option("--downtime", type=Duration(), default="300ms", show_default=True, help="Aimed at, if the policy aims."),
+        click.option(
+            "--downtime", type=Duration(zero=True), default="300ms", show_default=True, help="Aimed at, if the policy aims."
+        ),
         click.option(
             "--bandwidth", type=_Rates(), default="1GiB", show_default=True,
             help="Of the link, like 1000MiB or 10Gbit/s; or one for each send, the last for all others: 1GiB,100MiB,0.",

@@ -3,24 +3,29 @@
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 import npt
-from npt.cli.output import Output, is_stream
+from npt.cli.exits import told
+from npt.cli.output import STDOUT, Output, is_stream
 from npt.errors import InvalidArgument, NptError, Unreadable
 from npt.units import PAGE_SIZE, parse_size
 
 __all__ = [
     "Duration",
     "FORMATS",
+    "Number",
     "Rate",
     "Size",
+    "Words",
+    "check_target",
     "format_option",
     "formats_option",
     "reading",
@@ -38,13 +43,17 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?) ?(ns|us|ms|s|
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "min": 60.0, "h": 3600.0}
 
 
-class Size(click.ParamType[int]):
-    """A size like 64MiB, of whole pages; 0 is one only if ``zero``."""
-
-    name = "size"
+class _Amount(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """How much of something; 0 is that only if ``zero``."""
 
     def __init__(self, *, zero: bool = False) -> None:
         self._zero = zero
+
+
+class Size(_Amount):
+    """A size like 64MiB, of whole pages."""
+
+    name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Bytes of what the user wrote."""
@@ -60,7 +69,7 @@ class Size(click.ParamType[int]):
         return size
 
 
-class Rate(click.ParamType[int]):
+class Rate(_Amount):
     """Bytes a second, like 1000MiB or 10Gbit/s."""
 
     name = "rate"
@@ -69,14 +78,19 @@ class Rate(click.ParamType[int]):
         """Bytes a second of what the user wrote."""
         if isinstance(value, int):
             return value
-        bits = _BITS.fullmatch(value)
+        bits, size = _BITS.fullmatch(value), value.removesuffix("/s")
         try:
-            return int(float(bits[1]) * _DECIMAL[bits[2]]) // 8 if bits else parse_size(value.removesuffix("/s"))
+            rate = int(float(bits[1]) * _DECIMAL[bits[2]]) // 8 if bits else parse_size(size)
         except InvalidArgument:
             self.fail(f"{value!r} is not a rate; write it like 1000MiB, 1.5GiB/s or 10Gbit/s", param, ctx)
+        if not bits and size.endswith("b"):
+            self.fail(f"{value!r} may mean bits or bytes; write it like 10Gbit/s or 10GiB/s", param, ctx)
+        if not (rate or self._zero):
+            self.fail(f"{value!r} is not a positive rate", param, ctx)
+        return rate
 
 
-class Duration(click.ParamType[float]):
+class Duration(_Amount):
     """Seconds, like 300ms, 1us or 0.3."""
 
     name = "time"
@@ -89,7 +103,36 @@ class Duration(click.ParamType[float]):
         seconds = float(match[1]) * _SECONDS[match[2]] if match else math.inf
         if seconds == math.inf:
             self.fail(f"{value!r} is not a time; write it like 300ms, 2us, 1.5s or 1h", param, ctx)
+        if not (seconds or self._zero):
+            self.fail(f"{value!r} is not a positive time", param, ctx)
         return seconds
+
+
+class Number(click.FloatRange):
+    """A number in a range; nan, which no range keeps out, and infinity are none."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+class Words(click.ParamType):  # type: ignore[type-arg]
+    """Text that is often one of some words, or a file: a shell completes both."""
+
+    name = "text"
+
+    def __init__(self, words: Iterable[str], *, file: bool = False) -> None:
+        self._words, self._file = tuple(words), file
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The words, and, if nothing else, any file."""
+        found = [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+        return found or ([CompletionItem(incomplete, type="file")] if self._file else [])
 
 
 # -- where input comes from ---------------------------------------------------------------------------------------------
@@ -103,13 +146,13 @@ def reading() -> Iterator[None]:
     except NptError:
         raise
     except OSError as error:
-        raise Unreadable(str(error)) from None
+        raise Unreadable(told(error)) from None
 
 
 # -- where results go ---------------------------------------------------------------------------------------------------
 
 
-def _check_target(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+def check_target(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """A result file must be writable before the work, not after it."""
     if value is None or is_stream(value):
         return value
@@ -120,10 +163,14 @@ def _check_target(_: click.Context, __: click.Parameter, value: Path | None) -> 
 
 def _check_apart(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """The second of two result files must not take the place of the first."""
-    target = _check_target(context, parameter, value)
+    target = check_target(context, parameter, value)
     first = context.params.get("json_file")
-    if target is not None and first is not None and target.resolve() == first.resolve() and not is_stream(target):
-        raise click.BadParameter(f"{target} is the file for the other form, too")
+    if target is None or first is None:
+        return target
+    if target == first == STDOUT:
+        raise click.BadParameter("standard output takes one form, and --json has it")
+    if target.resolve() == first.resolve() and not is_stream(target):
+        raise click.BadParameter(f"{target} is the file for --json, too")
     return target
 
 
@@ -141,7 +188,7 @@ def results_options(function: F) -> F:
         click.option("--quiet", "-q", is_flag=True, help="Print no table and no progress."),
         click.option("--csv", "csv_file", type=_target, callback=_check_apart, help="Save the rows; - is standard output."),
         click.option(
-            "--json", "json_file", type=_target, is_eager=True, callback=_check_target,
+            "--json", "json_file", type=_target, is_eager=True, callback=check_target,
             help="Save the rows and how they came about; - is standard output.",
         ),
     ):  # fmt: skip

@@ -1,12 +1,11 @@
 """``npt bench``."""
 
-import math
 import sys
 
 import click
 
 from npt.cli import show
-from npt.cli.options import FORMATS, Size, formats_option, results_options, seed_option, threads_option
+from npt.cli.options import FORMATS, Number, Size, formats_option, results_options, seed_option, threads_option
 from npt.cli.output import Output
 from npt.studies.results import Results
 from npt.studies.throughput import SHARES, SIZES, largest_guest, throughput
@@ -15,21 +14,13 @@ from npt.units import format_size
 __all__ = ["command"]
 
 
-def _check_shares(_: click.Context, __: click.Parameter, values: tuple[float, ...]) -> tuple[float, ...]:
-    """A range of floats lets nan in."""
-    if any(math.isnan(value) for value in values):
-        raise click.BadParameter("nan is not a share")
-    return values
-
-
 @click.command("bench")
 @click.option("--size", "sizes", type=Size(), multiple=True, help="Size of a guest, like 1GiB; repeatable.  [64MiB 1GiB 4GiB]")
 @click.option(
     "--dirty",
     "shares",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     multiple=True,
-    callback=_check_shares,
     help="Share of dirty pages; repeatable.  [0 0.01 0.1 1]",
 )
 @formats_option

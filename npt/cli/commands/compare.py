@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from npt.cli import show
-from npt.cli.options import reading, results_options
+from npt.cli.options import Number, reading, results_options
 from npt.cli.output import Output
 from npt.studies.comparison import compare
 from npt.studies.results import Results
@@ -22,7 +22,7 @@ _FILE = click.Path(exists=False, dir_okay=False, path_type=Path)
 @click.argument("b", type=_FILE)
 @click.option("--by", multiple=True, help="Column that tells cases apart; repeatable.  [those that the files name]")
 @click.option("--measure", "measures", multiple=True, help="Column to compare; repeatable.  [all with numbers]")
-@click.option("--at-most", type=float, help="End with 1 if a ratio is above this, or a case is in one file only.")
+@click.option("--at-most", type=Number(0), help="End with 1 if a ratio is above this, or a case is in one file only.")
 @results_options
 def command(
     a: Path, b: Path, by: Sequence[str], measures: Sequence[str], at_most: float | None, out: Output

@@ -1,6 +1,5 @@
 """``npt dirty``."""
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -9,23 +8,17 @@ import click
 from rich.text import Text
 
 from npt.cli import show
-from npt.cli.options import FORMATS, format_option, reading, results_options
+from npt.cli.options import FORMATS, Number, Words, format_option, reading, results_options
 from npt.cli.output import Output
 from npt.dirty.mechanisms import COSTS, Costs, Events
 from npt.studies import tracking
+from npt.studies.history import HISTORIES
 from npt.studies.results import Results
-from npt.studies.writers import writer
+from npt.studies.writers import WRITERS, writer
 
 __all__ = ["command"]
 
 _MECHANISMS = tuple(tracking.MECHANISMS)
-
-
-def _check_moment(_: click.Context, __: click.Parameter, value: float) -> float:
-    """Nor is nan a moment."""
-    if math.isnan(value):
-        raise click.BadParameter("nan is not a moment")
-    return value
 
 
 def _as_costs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
@@ -54,7 +47,7 @@ def _as_granule(_: click.Context, __: click.Parameter, value: str) -> int | None
 
 
 @click.command("dirty")
-@click.argument("writers", metavar="WRITER...", nargs=-1, required=True)
+@click.argument("writers", metavar="WRITER...", type=Words((*HISTORIES, *WRITERS), file=True), nargs=-1, required=True)
 @click.option("--mechanism", "mechanisms", type=click.Choice(_MECHANISMS), multiple=True, help="Repeatable.  [all]")
 @format_option
 @click.option("--vcpus", type=click.IntRange(min=1), default=1, show_default=True, help="That share the accesses.")
@@ -62,10 +55,9 @@ def _as_granule(_: click.Context, __: click.Parameter, value: str) -> int | None
 @click.option("--granule", default="whole", callback=_as_granule, help="Pages cleared at once, a multiple of 64.  [whole]")
 @click.option(
     "--clear-at",
-    type=click.FloatRange(0, 2),
+    type=Number(0, 2),
     default=0.0,
     show_default=True,
-    callback=_check_moment,
     help="0: when reported; 1: just before the copy; above: after it, when writes are missed.",
 )
 @click.option("--windows", type=click.IntRange(min=1), help="Of each writer, one a round.  [all]")

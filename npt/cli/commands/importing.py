@@ -7,13 +7,12 @@ from typing import Any
 import click
 
 from npt.cli import show
-from npt.cli.options import reading, results_options
+from npt.cli.options import Size, reading, results_options
 from npt.cli.output import Output
-from npt.errors import InvalidArgument
 from npt.studies.history import History
 from npt.studies.imports import import_bitmaps, import_lackey
 from npt.studies.results import Results, provenance
-from npt.units import PAGE_SIZE, format_size, parse_size
+from npt.units import PAGE_SIZE, format_size
 
 __all__ = ["command"]
 
@@ -46,7 +45,7 @@ def command() -> None:
     """
 
 
-@command.command("lackey")
+@command.command("lackey", short_help="A trace of valgrind's lackey.")
 @_source
 @_target
 @click.option("--window-instructions", type=click.IntRange(min=1), help="Instructions a window.  [200000]")
@@ -75,16 +74,16 @@ def lackey(
     )  # fmt: skip
 
 
-@command.command("bitmaps")
+@command.command("bitmaps", short_help="Dirty bitmaps as KVM_GET_DIRTY_LOG gives them.")
 @_source
 @_target
 @click.option("--pages", "n_pages", type=click.IntRange(min=1), help="Of the memory slot.  [as many as a file has bits]")
-@click.option("--size", help="Or the slot's size, like 4GiB.")
+@click.option("--size", type=Size(), help="Or the slot's size, like 4GiB.")
 @click.option("--first-page", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the slot's first page.")
 @_cut
 @results_options
 def bitmaps(
-    source: str, target: Path, n_pages: int | None, size: str | None, first_page: int, allow_cut: bool, out: Output
+    source: str, target: Path, n_pages: int | None, size: int | None, first_page: int, allow_cut: bool, out: Output
 ) -> None:  # fmt: skip
     """Import dirty bitmaps as KVM_GET_DIRTY_LOG gives them, one a round.
 
@@ -99,12 +98,11 @@ def bitmaps(
     if size is not None:
         if n_pages is not None:
             raise click.UsageError("--pages and --size say the same")
-        try:
-            n_pages = parse_size(size) // PAGE_SIZE
-        except InvalidArgument as error:
-            raise click.BadParameter(str(error.strerror), param_hint="--size") from None
+        n_pages = size // PAGE_SIZE
     if n_pages is None and not Path(source).is_dir():
-        raise click.UsageError("bitmaps that are not files of a directory need --pages or --size: it says where each ends")
+        raise click.UsageError(
+            f"{source} is no directory, and bitmaps in one file need --pages or --size: it says where each ends"
+        )
     _import(import_bitmaps, source, target, out, n_pages=n_pages, first_page=first_page, allow_cut=allow_cut)
 
 

@@ -7,12 +7,13 @@ import click
 
 from npt.cli import show
 from npt.cli.migrations import link_options, milliseconds, policy_option
-from npt.cli.options import FORMATS, Duration, Rate, format_option, reading, results_options, seed_option
+from npt.cli.options import FORMATS, Duration, Number, Rate, Words, format_option, reading, results_options, seed_option
 from npt.cli.output import Output
+from npt.studies.history import HISTORIES
 from npt.studies.migrations import compare_policies
 from npt.studies.policies import Policy
 from npt.studies.results import Results
-from npt.studies.writers import writer
+from npt.studies.writers import WRITERS, writer
 from npt.units import PAGE_SIZE, format_size
 
 __all__ = ["command"]
@@ -23,6 +24,7 @@ __all__ = ["command"]
     "--history",
     "--writer",
     "texts",
+    type=Words((*HISTORIES, *WRITERS), file=True),
     multiple=True,
     default=["sqlite"],
     show_default=True,
@@ -30,7 +32,7 @@ __all__ = ["command"]
 )
 @policy_option
 @link_options
-@click.option("--zero", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of pages that are zero.")
+@click.option("--zero", type=Number(0, 1), default=0.0, show_default=True, help="Share of pages that are zero.")
 @click.option("--window", type=Duration(), help="Time that a window of the writer takes.  [1ms]")
 @click.option("--dirty-rate", type=Rate(), help="Or bytes a second that its windows dirty, each by itself.")
 @format_option
@@ -49,9 +51,11 @@ def command(
     \b
     Examples:
       npt migrate --history sqlite --policy all
-      npt migrate --history xz --history sort --bandwidth 200MiB --downtime 2ms --csv policies.csv
+      npt migrate --history sqlite --history sort --policy xen --bandwidth 200MiB --csv policies.csv
       npt migrate --writer zipf:size=32MiB,windows=50 --policy post-copy:rounds=2 --target-format npt
     """
+    if window is not None and dirty_rate is not None:
+        raise click.UsageError("a guest goes by --window or by --dirty-rate, not by both")
     with reading():
         made = [writer(text) for text in dict.fromkeys(texts)]
     parts: list[Results] = []

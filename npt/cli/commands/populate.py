@@ -33,7 +33,7 @@ def command(
 
     \b
     Examples:
-      npt populate --size 64MiB --format ept
+      npt populate --size 16MiB --format ept --repeat 2
       npt populate --size 64MiB --way eager --way on-demand --shape one --touches 1000 --csv populate.csv
     """
     with out.progress() as watch:

@@ -20,7 +20,9 @@ __all__ = ["command"]
 
 @click.command("precopy")
 @click.option("--ram", type=Size(), default="4GiB", show_default=True, help="The guest's memory.")
-@click.option("--dirty-rate", type=Rate(), default="400MiB", show_default=True, help="Bytes that it dirties in a second.")
+@click.option(
+    "--dirty-rate", type=Rate(zero=True), default="400MiB", show_default=True, help="Bytes that it dirties in a second."
+)
 @click.option("--zero", type=Size(zero=True), default="0", show_default=True, help="Pages that the first copy leaves out.")
 @policy_option
 @link_options

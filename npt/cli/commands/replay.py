@@ -3,9 +3,9 @@
 import click
 
 from npt.cli import show
-from npt.cli.options import FORMATS, format_option, reading, results_options
+from npt.cli.options import FORMATS, Words, format_option, reading, results_options
 from npt.cli.output import Output
-from npt.studies.history import History
+from npt.studies.history import HISTORIES, History
 from npt.studies.replay import ReplayResult
 from npt.studies.replay import replay as run_replay
 from npt.studies.results import Results, provenance
@@ -15,7 +15,7 @@ __all__ = ["command"]
 
 
 @click.command("replay")
-@click.argument("history", metavar="NAME_OR_FILE")
+@click.argument("history", metavar="NAME_OR_FILE", type=Words(HISTORIES, file=True))
 @click.option("--pack", is_flag=True, help="Lay the pages side by side instead of where the program had them.")
 @format_option
 @results_options
@@ -25,7 +25,7 @@ def command(history: str, pack: bool, format_name: str, out: Output) -> None:
     \b
     Examples:
       npt replay sqlite --pack
-      npt replay xz --format npt --json xz.json
+      npt replay sort --format npt --json sort.json
     """
     with reading():
         loaded = History.load(history)
