@@ -11,20 +11,52 @@ from typing import Any
 import click
 
 from npt.cli import show
-from npt.cli.options import Duration, Rate, Size, results_options, seed_option
+from npt.cli.options import FORMATS, Duration, Number, Rate, Size, check_target, results_options, seed_option
 from npt.cli.output import Output
+from npt.errors import InvalidArgument
+from npt.studies.dirtylog import BACKINGS
 from npt.studies.executors import EXECUTORS, executor
+from npt.studies.policies import policy
+from npt.studies.population import WAYS
 from npt.studies.results import Results
+from npt.studies.shapes import SHAPES
 from npt.studies.sweep import sweep
 from npt.studies.tasks import TASKS
+from npt.studies.tracking import MECHANISMS
 
 __all__ = ["command"]
 
-_TYPES: Mapping[str, click.ParamType[Any]] = {
+
+class _PolicyName(click.ParamType):  # type: ignore[type-arg]
+    """A policy, checked, as the text that it is."""
+
+    name = "policy"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text."""
+        try:
+            policy(value)
+        except InvalidArgument as error:
+            self.fail(str(error.strerror), param, ctx)
+        return value
+
+
+_TYPES: "Mapping[str, click.ParamType[Any]]" = {  # of parameters, by name
     **dict.fromkeys(("ram", "size", "vcpu_bytes", "mapping", "piece"), Size()),
-    **dict.fromkeys(("bandwidth", "dirty_rate"), Rate()),
-    **dict.fromkeys(("downtime", "latency", "window"), Duration()),
+    **dict.fromkeys(("format", "target_format"), click.Choice(list(FORMATS))),
+    **dict.fromkeys(("downtime", "latency"), Duration(zero=True)),
+    "backing": click.Choice(list(BACKINGS)),
+    "bandwidth": Rate(),
+    "dirty_rate": Rate(zero=True),
+    "mechanism": click.Choice(list(MECHANISMS)),
+    "policy": _PolicyName(),
+    "shape": click.Choice(list(SHAPES)),
+    "way": click.Choice(list(WAYS)),
+    "window": Duration(),
 }
+_PLAIN: "Mapping[Any, click.ParamType[Any]]" = {  # of others, by what they are annotated with; text is itself
+    bool: click.BOOL, int: click.INT, int | None: click.INT, float: Number(), str: click.STRING,
+}  # fmt: skip
 _OPTION = re.compile(r"\w+=.*")  # what follows a comma in a policy or writer with options
 _SHOWN = {
     "precopy": ("live_sends", "bytes_sent", "downtime_ns", "total_ns", "converged"),
@@ -63,13 +95,22 @@ def _parsed(context: click.Context, task: Callable[..., Any], words: Sequence[st
             raise click.BadParameter(f"{name} is said twice", context, param_hint=option)
         if not text:
             raise click.BadParameter(f"{name} has no values", context, param_hint=option)
-        kind = _TYPES.get(name) or click.types.convert_type(type(known[name].default))
-        found[name] = [kind(value, ctx=context) for value in _values(text)]
+        try:
+            found[name] = [_type_of(known[name])(value, ctx=context) for value in _values(text)]
+        except click.BadParameter as error:
+            error.param_hint = f"{option} {name}"
+            raise
     return found
 
 
+def _type_of(parameter: inspect.Parameter) -> "click.ParamType[Any]":
+    if parameter.name == "zero" and parameter.annotation is int:  # bytes in one task, a share of pages in another
+        return Size(zero=True)
+    return _TYPES.get(parameter.name) or _PLAIN[parameter.annotation]
+
+
 @click.command("sweep")
-@click.argument("task", type=click.Choice(list(TASKS)))
+@click.argument("task", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.option("--axis", "axes", multiple=True, required=True, help="NAME=VALUE,VALUE: values of a parameter; repeatable.")
 @click.option("--set", "fixed", multiple=True, help="NAME=VALUE: a parameter that is the same at all points; repeatable.")
 @click.option(
@@ -80,6 +121,7 @@ def _parsed(context: click.Context, task: Callable[..., Any], words: Sequence[st
 @click.option(
     "--save",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=check_target,
     help="Keep each point here when it is done; the same command goes on from there.",
 )
 @seed_option("What the seeds of the points are made of.")
@@ -91,9 +133,9 @@ def command(
 ) -> None:  # fmt: skip
     """Run a study at every point of a grid, here, in threads, in processes or on a Dask cluster.
 
-    TASK is one of the studies, as a function of plain parameters; a name that it does not know is answered with those that it
-    does. Points have seeds by their place, and come out in the same order wherever they run. A point that fails is a row with
-    its error, and the command then ends with 1.
+    TASK is precopy, migrate, dirty, dirty-log or populate: a study as a function of plain parameters. One that it does not know
+    is answered with those that it does. Points have seeds by their place, and come out in the same order wherever they run. A
+    point that fails is a row with its error, and the command then ends with 1.
 
     \b
     Examples:
@@ -109,6 +151,8 @@ def command(
             raise click.BadParameter(f"{name} is an axis, too", context, param_hint="--set")
         if len(values) > 1:
             raise click.BadParameter(f"{name} has {len(values)} values; give it to --axis", context, param_hint="--set")
+    if save is not None and save in (out.json_file, out.csv_file):
+        raise click.BadParameter(f"{save} is the file for the rows, too", context, param_hint="--save")
     constant = {name: values[0] for name, values in same.items()}
     with executor(kind, workers, scheduler) as pool, out.progress() as watch:
         try:
