@@ -303,7 +303,7 @@ def _load_kernels(setting: Setting, threads: int | None) -> None:
     """Go through all phases once with next to no memory: loading kernels is not what is timed."""
     kernels.load_all()  # before there is a guest: an interrupt in numba's import would keep it from being closed
     least = min(setting.slots * PAGE_SIZE, setting.vcpu_bytes)  # slots divide it, too
-    with closing(run(setting._replace(vcpu_bytes=least), threads)) as phases:
+    with closing(run(setting._replace(vcpu_bytes=least, iterations=2), threads)) as phases:
         for _ in phases:
             pass
 

@@ -25,8 +25,8 @@ def executor(kind: str, workers: SupportsIndex = 2, scheduler: str | None = None
     Parameters
     ----------
     kind
-        ``"none"`` (which is None: this thread), ``"threads"``, ``"processes"``, or ``"dask"`` for a cluster of processes on this
-        machine.
+        ``"none"`` (which is None: this thread), ``"threads"``, ``"processes"``, or ``"dask"`` for a cluster of processes on
+        this machine.
     workers
         Threads or processes.
     scheduler
