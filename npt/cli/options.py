@@ -201,13 +201,17 @@ def results_options(function: F) -> F:
 
 def format_option(function: F) -> F:
     """``--format``, one of them."""
-    option = click.option("--format", "format_name", type=click.Choice(list(FORMATS)), default="ept", show_default=True)
+    option = click.option(
+        "--format", "format_name", type=click.Choice(list(FORMATS)), default="ept", show_default=True, help="Of entries."
+    )
     return option(function)
 
 
 def formats_option(function: F) -> F:
     """``--format``, any of them."""
-    option = click.option("--format", "formats", type=click.Choice(list(FORMATS)), multiple=True, help="Repeatable.  [both]")
+    option = click.option(
+        "--format", "formats", type=click.Choice(list(FORMATS)), multiple=True, help="Of entries; repeatable.  [both]"
+    )
     return option(function)
 
 

@@ -14,7 +14,8 @@ def command(context: click.Context, shell: str) -> None:
 
     \b
     Examples:
-      npt completion bash > ~/.local/share/bash-completion/completions/npt
+      npt completion bash >> ~/.bashrc
+      npt completion zsh >> ~/.zshrc
       npt completion fish > ~/.config/fish/completions/npt.fish
     """
     kind = get_completion_class(shell)

@@ -48,7 +48,9 @@ def _as_granule(_: click.Context, __: click.Parameter, value: str) -> int | None
 
 @click.command("dirty")
 @click.argument("writers", metavar="WRITER...", type=Words((*HISTORIES, *WRITERS), file=True), nargs=-1, required=True)
-@click.option("--mechanism", "mechanisms", type=click.Choice(_MECHANISMS), multiple=True, help="Repeatable.  [all]")
+@click.option(
+    "--mechanism", "mechanisms", type=click.Choice(_MECHANISMS), multiple=True, help="Of noticing; repeatable.  [all]"
+)
 @format_option
 @click.option("--vcpus", type=click.IntRange(min=1), default=1, show_default=True, help="That share the accesses.")
 @click.option("--ring", type=click.IntRange(min=1), default=4096, show_default=True, help="Entries of each vCPU's ring.")

@@ -24,8 +24,8 @@ def command(history: str, pack: bool, format_name: str, out: Output) -> None:
 
     \b
     Examples:
-      npt replay sqlite --pack
-      npt replay sort --format npt --json sort.json
+      npt replay sqlite
+      npt replay sqlite --pack --format npt --json sqlite.json
     """
     with reading():
         loaded = History.load(history)
