@@ -83,7 +83,7 @@ def dirty_point(
         windows=windows,
     )  # fmt: skip
     (row,) = found.rows
-    return {name: value for name, value in row.items() if name not in ("ring", "seed", "windows")}
+    return {name: value for name, value in row.items() if name not in ("mechanism", "ring", "seed", "windows")}
 
 
 def dirty_log_point(
