@@ -153,12 +153,11 @@ def command(
             raise click.BadParameter(f"{name} has {len(values)} values; give it to --axis", context, param_hint="--set")
     if save is not None and save in (out.json_file, out.csv_file):
         raise click.BadParameter(f"{save} is the file for the rows, too", context, param_hint="--save")
-    constant = {name: values[0] for name, values in same.items()}
     with executor(kind, workers, scheduler) as pool, out.progress() as watch:
         try:
             results = sweep(
-                partial(function, **constant) if constant else function,
-                varied,
+                function,
+                {**same, **varied},  # rows have both
                 executor=pool,
                 seed=seed,
                 save=save,
