@@ -21,9 +21,9 @@ Watch = Callable[[str, int, int], None]
 
 
 def console() -> Console:
-    """Standard output; wide enough for our tables where nobody says how wide it is."""
+    """Standard output; wide enough for our tables where nobody says how wide it is. A name of a file is no markup."""
     told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if told else _PIPE_WIDTH, highlight=False)
+    return Console(width=None if told else _PIPE_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def out(shown: Table | Text) -> None:
