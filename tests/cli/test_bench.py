@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from npt.cli.app import cli
 from npt.studies import Results
+from tests.cli.running import Shell
 from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
@@ -122,13 +123,12 @@ def test_bench__interrupted_ends_with_130() -> None:
 
 
 @pytest.mark.parametrize("size", ["64TiB", "1PiB", "5000000 TiB"])
-def test_bench__a_guest_too_large_is_refused_with_the_largest_that_fits(size: str) -> None:
+def test_bench__a_guest_too_large_is_refused_with_the_largest_that_fits(size: str, shell: Shell) -> None:
     """Before anything is allocated: the message names the size and what would fit."""
-    done = subprocess.run([*_NPT, "bench", "--size", size], capture_output=True, text=True)
-    assert done.returncode == 4
-    assert "does not fit this machine's memory" in done.stderr
-    assert "the largest that fits now is" in done.stderr
-    assert "Traceback" not in done.stderr
+    ended = shell(f"bench --size '{size}'")
+    assert ended.code == 4
+    assert "does not fit this machine's memory" in ended.err
+    assert "the largest that fits now is" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,11 @@ def test_bench__a_guest_too_large_is_refused_with_the_largest_that_fits(size: st
         (["extra"], "unexpected extra argument"),
     ],
 )
-def test_bench__bad_usage_is_told_and_ends_with_2(arguments: list[str], said: str) -> None:
+def test_bench__bad_usage_is_told_and_ends_with_2(arguments: list[str], said: str, shell: Shell) -> None:
     """Usage errors come before any work."""
-    done = subprocess.run([*_NPT, "bench", *arguments], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert said in " ".join(done.stderr.split())
-    assert done.stdout == ""
+    ended = shell(" ".join(["bench", *arguments]))
+    assert (ended.code, ended.out) == (2, "")
+    assert said in " ".join(ended.err.split())
 
 
 def test_bench__same_seed_same_pages(tmp_path: Path) -> None:

@@ -19,14 +19,6 @@ def test_version__is_the_package_s() -> None:
     assert npt.__version__ in _npt("--version").stdout
 
 
-@pytest.mark.parametrize("command", [[], ["bench"], ["dirty"], ["replay"], ["warm-up"]])
-def test_help__names_what_there_is(command: list[str]) -> None:
-    """``--help`` works for each command, and starts no compiler."""
-    done = _npt(*command, "--help")
-    assert done.returncode == 0
-    assert "Usage:" in done.stdout
-
-
 def test_without_click__says_what_to_install() -> None:
     """The core package has no click; its command says so instead of showing a traceback."""
     code = "import sys; sys.modules['click'] = None; from npt.cli import main; main()"

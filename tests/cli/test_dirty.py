@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from npt.cli.app import cli
+from tests.cli.running import Shell
 from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
@@ -63,16 +64,15 @@ def test_dirty__options_reach_the_study(tmp_path: Path) -> None:
         ([_SMALL, "--cost", "x=1"], "x=1"),
         ([_SMALL, "--cost", "faults=x"], "faults=x"), ([_SMALL, "--cost", "faults=-1"], "faults cannot cost"),
         ([_SMALL, "--cost", "faults=1", "--cost", "faults=2"], "said twice"),
-        ([_SMALL, "--csv", "/tmp/npt-x", "--json", "/tmp/../tmp/npt-x"], "the other form"),
+        ([_SMALL, "--csv", "/tmp/npt-x", "--json", "/tmp/../tmp/npt-x"], "is the file for --json, too"),
         ([_SMALL, "--ring", "0"], "ring"), ([_SMALL, "--json", "/nowhere/x"], "/nowhere"),
     ],
 )  # fmt: skip
-def test_dirty__bad_arguments(arguments: list[str], word: str) -> None:
-    """A message that names the trouble, no traceback, and an exit code that says so."""
-    done = subprocess.run([*_NPT, "dirty", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == (3 if arguments == ["nix"] else 2)
-    assert word in done.stderr
-    assert "Traceback" not in done.stderr
+def test_dirty__bad_arguments(arguments: list[str], word: str, shell: Shell) -> None:
+    """A message that names the trouble, and an exit code that says so."""
+    ended = shell(" ".join(["dirty", *arguments]))
+    assert ended.code == (3 if arguments == ["nix"] else 2)
+    assert word in ended.err
 
 
 @pytest.mark.parametrize("columns", [None, "20", "60", "80", "200"])

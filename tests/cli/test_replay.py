@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from npt import VmSpace
 from npt.cli.app import cli
+from tests.cli.running import Shell
 from tests.cli.signals import listen_to_sigint
 
 pytestmark = pytest.mark.slow
@@ -121,30 +122,27 @@ def test_replay__interrupted_ends_with_130(tmp_path: Path) -> None:
         ({"pages": np.array([5, 6, 600, 1 << 34], np.uint64)}, "replay them packed"),
     ],
 )
-def test_replay__a_file_of_another_form_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_replay__a_file_of_another_form_is_refused(shell: Shell, changes: dict[str, Any], said: str) -> None:
     """What does not fit is told before anything runs."""
-    done = subprocess.run([*_NPT, "replay", str(_history(tmp_path / "h.npz", **changes))], capture_output=True, text=True)
-    assert done.returncode == (2 if "packed" in said else 3)
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    ended = shell(f"replay {_history(Path('h.npz'), **changes)}")
+    assert ended.code == (2 if "packed" in said else 3)
+    assert said in ended.err
 
 
 @pytest.mark.parametrize("text", [b"", b"no archive", b"PK\x03\x04 torn"])
-def test_replay__a_file_that_is_no_archive_is_refused(tmp_path: Path, text: bytes) -> None:
+def test_replay__a_file_that_is_no_archive_is_refused(shell: Shell, text: bytes) -> None:
     """Also one that only begins like one."""
-    file = tmp_path / "h.npz"
-    file.write_bytes(text)
-    done = subprocess.run([*_NPT, "replay", str(file)], capture_output=True, text=True)
-    assert done.returncode == 3
-    assert "is not an .npz file" in done.stderr
+    Path("h.npz").write_bytes(text)
+    ended = shell("replay h.npz")
+    assert ended.code == 3
+    assert "is not an .npz file" in ended.err
 
 
-def test_replay__an_unknown_name_is_told_with_those_there_are() -> None:
+def test_replay__an_unknown_name_is_told_with_those_there_are(shell: Shell) -> None:
     """The message lists the names."""
-    result = subprocess.run([*_NPT, "replay", "vim"], capture_output=True, text=True)
-    assert result.returncode == 3
-    assert "sort, sqlite, xz" in result.stderr
-    assert "Traceback" not in result.stderr
+    ended = shell("replay vim")
+    assert ended.code == 3
+    assert "sort, sqlite, xz" in ended.err
 
 
 def test_replay__memory_holds_what_was_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
