@@ -12,6 +12,10 @@ from tests.cli.running import Shell
 pytestmark = pytest.mark.slow
 
 
+def _completed() -> list[str]:
+    return BashComplete(cli, {}, "npt", "_NPT_COMPLETE").complete().splitlines()
+
+
 @pytest.mark.parametrize(("line", "words"), [
     ("npt mig", {"migrate"}),
     ("npt dirty", {"dirty", "dirty-log"}),
@@ -25,7 +29,7 @@ pytestmark = pytest.mark.slow
     ("npt dirty sqlite s", {"sort", "sqlite", "sequential", "strided"}),
     ("npt migrate --history sq", {"sqlite"}),
     ("npt replay x", {"xz"}),
-    ("npt replay my", {"my"}),  # as of a file
+    ("npt og", set()),
     ("npt import lack", {"lackey"}),
     ("npt info --js", {"--json"}),
     ("npt completion ", {"bash", "fish", "zsh"}),
@@ -34,9 +38,15 @@ def test_bash__is_given_the_words(line: str, words: set[str], monkeypatch: pytes
     """By click's own machinery, as bash calls it."""
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(shlex.split(line)) - (not line.endswith(" "))))
-    said = BashComplete(cli, {}, "npt", "_NPT_COMPLETE").complete().splitlines()
-    assert {one.split(",")[1] for one in said} == words
-    assert {one.split(",")[0] for one in said} == {"file" if words == {"my"} else "plain"}
+    assert set(_completed()) == {f"plain,{word}" for word in words}
+
+
+@pytest.mark.parametrize("line", ["npt replay my", "npt dirty xz my", "npt migrate --history my", "npt compare my"])
+def test_bash__is_told_to_look_for_files(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none of our words begins like this."""
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+    assert _completed() == ["file,my"]
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])

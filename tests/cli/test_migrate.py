@@ -71,6 +71,7 @@ def test_migrate__a_page_that_did_not_arrive_is_a_bug(shell: Shell, monkeypatch:
     monkeypatch.setattr(VmSpace, "track_dirty", losing)
     ended = shell("migrate --policy xen")
     assert ended.code == 70
+    assert "did not arrive as it is at the source" in ended.err
     assert "please report" in ended.err
 
 

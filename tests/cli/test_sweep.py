@@ -129,7 +129,8 @@ def test_sweep__interrupted_goes_on_from_there(executor: str, whole: bytes, shel
         "",
     ]
     part = Path("part.jsonl").read_bytes()
-    assert 3 <= part.count(b"\n") < 9
+    least = 4 if executor == "processes" else 2  # points; a pool's that have begun are awaited
+    assert 1 + least <= part.count(b"\n") < 9
     assert not Path("rows.csv").exists()
     ended = shell(" ".join(words))
     assert ended.code == 0, ended.err
