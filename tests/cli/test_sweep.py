@@ -137,3 +137,30 @@ def test_sweep__interrupted_goes_on_from_there(executor: str, whole: bytes, shel
     assert "dirty: 0/8" not in ended.err
     assert Path("part.jsonl").read_bytes().startswith(part)
     assert Path("rows.csv").read_bytes() == whole
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signals to keep from anybody")
+@pytest.mark.parametrize("kind", ["processes", _DASK])
+def test_workers__hear_of_no_interrupt(kind: str) -> None:
+    """From their first moment on: what is said of one while they load their modules would be a traceback."""
+    with executors.executor(kind) as pool:
+        assert pool is not None
+        assert signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signals to keep from anybody")
+def test_interrupt__while_workers_begin_is_heard_when_they_have() -> None:
+    """Late, but not lost; and the next one is heard at once."""
+    before, steps = signal.getsignal(signal.SIGINT), []
+
+    def begin() -> None:
+        with executors._undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            steps.append("begun")
+        steps.append("not heard")
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert steps == ["begun"]
+    assert signal.getsignal(signal.SIGINT) is before
