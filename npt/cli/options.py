@@ -152,8 +152,13 @@ def reading() -> Iterator[None]:
 # -- where results go ---------------------------------------------------------------------------------------------------
 
 
+_STDOUT_NAMES = tuple(map(Path, ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")))
+
+
 def check_target(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """A result file must be writable before the work, not after it."""
+    if value in _STDOUT_NAMES:  # not a file to be replaced, should it lead to one
+        return STDOUT
     if value is None or is_stream(value):
         return value
     if not (value.parent.is_dir() and os.access(value.parent, os.W_OK)):

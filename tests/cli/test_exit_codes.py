@@ -56,6 +56,8 @@ USAGE = [
     ("sweep precopy --axis ram=1GiB --axis ram=2GiB", "ram is said twice"),
     ("sweep precopy --axis ram=1GiB --set ram=1GiB", "--set: ram is an axis, too"),
     ("sweep precopy --axis ram=1GiB --set zero=0,4KiB", "--set: zero has 2 values; give it to --axis"),
+    ("sweep precopy --axis ram=1GiB --executor threads --scheduler x", "in threads or where --scheduler says, not in both"),
+    ("sweep precopy --axis ram=1GiB --save -", "--save: nobody goes on from standard output"),
     ("sweep precopy --axis ram=1GiB --save nowhere/part", "'--save': nowhere is not a directory that can be written to"),
     ("sweep precopy --axis ram=1GiB --save /dev/null", "/dev/null is not a file that a sweep can be continued from"),
     ("sweep precopy --axis ram=1GiB --save x --csv x", "--save: x is the file for the rows, too"),

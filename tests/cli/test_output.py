@@ -70,6 +70,15 @@ def test_standard_output__takes_one_form_or_the_other(shell: Shell) -> None:
     assert len(Results.load("rows.json").rows) == both.out.count("\n") - 1
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")
+def test_standard_output__by_its_name_is_not_replaced(tmp_path: Path) -> None:
+    """What a file has is kept, and what others write to it afterwards."""
+    log = tmp_path / "log"
+    command = f"(echo before; {sys.executable} -m npt precopy -q --policy xen --csv /dev/stdout; echo behind) > {log}"
+    subprocess.run(command, shell=True, check=True)
+    assert [line.split(",")[0] for line in log.read_text().splitlines()] == ["before", "ram", "4294967296", "behind"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no way to close it")
 def test_standard_output__that_is_closed_is_no_bug() -> None:
     """Nothing is said, and nothing is wrong."""

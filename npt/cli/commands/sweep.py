@@ -12,7 +12,7 @@ import click
 
 from npt.cli import show
 from npt.cli.options import FORMATS, Duration, Number, Rate, Size, check_target, results_options, seed_option
-from npt.cli.output import Output
+from npt.cli.output import STDOUT, Output
 from npt.errors import InvalidArgument
 from npt.studies.dirtylog import BACKINGS
 from npt.studies.executors import EXECUTORS, executor
@@ -151,6 +151,10 @@ def command(
             raise click.BadParameter(f"{name} is an axis, too", context, param_hint="--set")
         if len(values) > 1:
             raise click.BadParameter(f"{name} has {len(values)} values; give it to --axis", context, param_hint="--set")
+    if scheduler is not None and kind in ("threads", "processes"):
+        raise click.UsageError(f"a sweep runs in {kind} or where --scheduler says, not in both")
+    if save == STDOUT:
+        raise click.BadParameter("nobody goes on from standard output", context, param_hint="--save")
     if save is not None and save in (out.json_file, out.csv_file):
         raise click.BadParameter(f"{save} is the file for the rows, too", context, param_hint="--save")
     with executor(kind, workers, scheduler) as pool, out.progress() as watch:
