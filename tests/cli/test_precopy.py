@@ -45,6 +45,7 @@ def test_precopy__rounds_are_rows(shell: Shell) -> None:
     assert ended.code == 0
     assert "104.858" in ended.out
     saved = Results.load("rounds.json")
+    assert (saved.units["wire"], saved.units["ns"], saved.units["bandwidth"]) == ("B", "ns", "B/s")
     assert [(row["policy"], row["number"]) for row in saved.rows] == [("freebsd", n) for n in range(1, 6)] + [
         ("propolis", 1),
         ("propolis", 2),

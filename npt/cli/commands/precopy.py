@@ -52,7 +52,17 @@ def command(
         for one in moved
         for row in ([{"policy": one.policy, **asdict(send)} for send in one.rounds] if rounds else [one.row()])
     ]
-    out.save(Results(each, provenance(by=[*plain, "policy", *(["number"] if rounds else [])])))
+    by = [*plain, "policy", *(["number"] if rounds else [])]
+    out.save(Results(each, provenance(by=by), {name: _UNITS[name] for name in each[0] if name in _UNITS}))
+
+
+_UNITS = {
+    **dict.fromkeys(("ram", "zero", "bytes_sent", "bytes_resent", "n_bytes", "wire", "dirtied"), "B"),
+    **dict.fromkeys(("bandwidth", "dirty_rate"), "B/s"),
+    **dict.fromkeys(("downtime", "latency"), "s"),
+    **dict.fromkeys(("downtime_ns", "total_ns", "stall_ns", "ns"), "ns"),
+    "throttle": "%",
+}
 
 
 def _show(moved: Sequence[PrecopyResult]) -> None:
