@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from npt.cli.app import cli
+from npt.cli.commands import bench
 from npt.studies import Results
 from tests.cli.running import Shell
 from tests.cli.signals import listen_to_sigint
@@ -120,6 +121,14 @@ def test_bench__interrupted_ends_with_130() -> None:
     assert going.returncode == 130
     assert "interrupted" in rest
     assert "Traceback" not in rest
+
+
+def test_bench__says_what_is_left_out_unless_it_is_to_be_quiet(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the sizes that nobody asked for."""
+    monkeypatch.setattr(bench, "largest_guest", lambda: 64 << 20)
+    options = "--format ept --dirty 1 --repeat 1"
+    assert "left out: 1 GiB, which this machine's memory cannot hold now\n" in shell(f"bench {options}").err
+    assert shell(f"bench {options} -q") == (0, "", "")
 
 
 @pytest.mark.parametrize("size", ["64TiB", "1PiB", "5000000 TiB"])

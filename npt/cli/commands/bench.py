@@ -42,7 +42,7 @@ def command(
     with out.progress() as watch:
         results = throughput(
             [FORMATS[name] for name in dict.fromkeys(formats)] or list(FORMATS.values()),
-            sizes=list(dict.fromkeys(sizes)) or _default_sizes(),
+            sizes=list(dict.fromkeys(sizes)) or _default_sizes(out.quiet),
             shares=list(dict.fromkeys(shares)) or SHARES,
             repeat=repeat,
             seed=seed,
@@ -54,11 +54,11 @@ def command(
     out.save(results)
 
 
-def _default_sizes() -> list[int]:
+def _default_sizes(quiet: bool) -> list[int]:
     """The sizes that are measured unless others are asked for, as far as they fit this machine."""
     most = largest_guest()
     sizes = [size for size in SIZES if most is None or size <= most]
-    for size in SIZES[len(sizes) :]:
+    for size in () if quiet else SIZES[len(sizes) :]:
         print(f"left out: {format_size(size)}, which this machine's memory cannot hold now", file=sys.stderr)
     return sizes or [SIZES[0]]
 
