@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from npt.cli.app import cli
 from npt.studies import executors
 from tests.cli.running import Shell, start
 
@@ -103,10 +105,9 @@ _SLOW = ["sweep", "dirty", "--set", "mechanism=dirty-bits", "--axis",
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The rows of a sweep that nobody interrupted."""
-    where = tmp_path_factory.mktemp("whole")
-    going = start([*_SLOW, "--csv", "rows.csv", "-q"], where)
-    assert going.communicate() == ("", "")
-    return (where / "rows.csv").read_bytes()
+    rows = tmp_path_factory.mktemp("whole") / "rows.csv"
+    assert CliRunner().invoke(cli, [*_SLOW, "--csv", str(rows), "-q"]).exit_code == 0
+    return rows.read_bytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child")

@@ -24,8 +24,8 @@ def command(history: str, pack: bool, format_name: str, out: Output) -> None:
 
     \b
     Examples:
-      npt replay sqlite
-      npt replay sqlite --pack --format npt --json sqlite.json
+      npt replay sqlite --pack
+      npt replay sort --pack --format npt --json sort.json
     """
     with reading():
         loaded = History.load(history)
