@@ -103,6 +103,19 @@ def _parsed(context: click.Context, task: Callable[..., Any], words: Sequence[st
     return found
 
 
+def _parameters(
+    context: click.Context, task: Callable[..., Any], axes: Sequence[str], fixed: Sequence[str]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:  # fmt: skip
+    """What varies, and what is the same at all points."""
+    varied, same = _parsed(context, task, axes, "--axis"), _parsed(context, task, fixed, "--set")
+    for name, values in same.items():
+        if name in varied:
+            raise click.BadParameter(f"{name} is an axis, too", context, param_hint="--set")
+        if len(values) > 1:
+            raise click.BadParameter(f"{name} has {len(values)} values; give it to --axis", context, param_hint="--set")
+    return varied, same
+
+
 def _type_of(parameter: inspect.Parameter) -> "click.ParamType[Any]":
     if parameter.name == "zero" and parameter.annotation is int:  # bytes in one task, a share of pages in another
         return Size(zero=True)
@@ -143,24 +156,12 @@ def command(
       npt sweep migrate --axis history=sqlite,sort --axis policy=xen,freebsd --executor processes --csv sweep.csv
       npt sweep precopy --axis ram=1GiB,2GiB --axis dirty_rate=0,1GiB --executor dask --save sweep.jsonl
     """
-    function = TASKS[task]
-    varied = _parsed(context, function, axes, "--axis")
-    same = _parsed(context, function, fixed, "--set")
-    for name, values in same.items():
-        if name in varied:
-            raise click.BadParameter(f"{name} is an axis, too", context, param_hint="--set")
-        if len(values) > 1:
-            raise click.BadParameter(f"{name} has {len(values)} values; give it to --axis", context, param_hint="--set")
-    if scheduler is not None and kind in ("threads", "processes"):
-        raise click.UsageError(f"a sweep runs in {kind} or where --scheduler says, not in both")
-    if save == STDOUT:
-        raise click.BadParameter("nobody goes on from standard output", context, param_hint="--save")
-    if save is not None and save in (out.json_file, out.csv_file):
-        raise click.BadParameter(f"{save} is the file for the rows, too", context, param_hint="--save")
+    _check_places(context, kind, scheduler, save, out)
+    varied, same = _parameters(context, TASKS[task], axes, fixed)
     with executor(kind, workers, scheduler) as pool, out.progress() as watch:
         try:
             results = sweep(
-                function,
+                TASKS[task],
                 {**same, **varied},  # rows have both
                 executor=pool,
                 seed=seed,
@@ -177,6 +178,18 @@ def command(
     failed = [row for row in results.rows if row["error"] is not None]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(results.rows)} rows are errors; the first: {failed[0]['error']}")
+
+
+def _check_places(
+    context: click.Context, kind: str, scheduler: str | None, save: Path | None, out: Output
+) -> None:  # fmt: skip
+    """One place to run at, and a file of its own for the points."""
+    if scheduler is not None and kind in ("threads", "processes"):
+        raise click.UsageError(f"a sweep runs in {kind} or where --scheduler says, not in both")
+    if save == STDOUT:
+        raise click.BadParameter("nobody goes on from standard output", context, param_hint="--save")
+    if save is not None and save in (out.json_file, out.csv_file):
+        raise click.BadParameter(f"{save} is the file for the rows, too", context, param_hint="--save")
 
 
 def _show(results: Results, axes: Sequence[str], task: str) -> None:
