@@ -188,7 +188,8 @@ class Qemu(Policy):
     further time, up to ``most``; ``dirty_limit`` keeps it below so many bytes a second from the first time on.
 
     Source: QEMU, ``migration/ram.c`` (what triggers the throttle) and ``migration/options.c`` (20, 10, 99 and 50 per cent,
-    300 ms); docs/devel/migration/dirty-limit.rst. QEMU looks once a second at most, here it looks after each send.
+    300 ms; which of them exclude each other); docs/devel/migration/dirty-limit.rst. QEMU looks once a second at most, here it
+    looks after each send.
 
     Attributes
     ----------
@@ -207,6 +208,13 @@ class Qemu(Policy):
     most: int = field(default=99, kw_only=True, metadata=whole("most", 1, 99))
     trigger: int = field(default=50, kw_only=True, metadata=whole("trigger", 1, 100))
     dirty_limit: int = field(default=0, kw_only=True, metadata=whole("dirty_limit", 0, _MOST))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.auto_converge and self.dirty_limit:
+            raise InvalidArgument("auto_converge and dirty_limit exclude each other, as they do in QEMU")
+        if self.initial > self.most:
+            raise InvalidArgument(f"initial {self.initial} is more than most, {self.most}")
 
     def verdict(self, progress: Progress) -> Verdict:
         """Stop if what is left fits."""
