@@ -15,6 +15,7 @@ from npt.units import as_count
 __all__ = ["EXECUTORS", "executor"]
 
 EXECUTORS = ("none", "threads", "processes", "dask")
+_WORKERS_END = 1025
 _PATIENCE = "10s"  # until a scheduler answers
 
 
@@ -26,9 +27,10 @@ def executor(kind: str, workers: SupportsIndex = 2, scheduler: str | None = None
     ----------
     kind
         ``"none"`` (which is None: this thread), ``"threads"``, ``"processes"``, or ``"dask"`` for a cluster of processes on
-        this machine.
+        this machine. Processes import the program that starts them: a script begins its work under
+        ``if __name__ == "__main__"``.
     workers
-        Threads or processes.
+        Threads or processes, at most 1024.
     scheduler
         Address of a Dask scheduler, like ``"tcp://host:8786"``: its cluster, as it is, whatever the kind.
 
@@ -43,7 +45,7 @@ def executor(kind: str, workers: SupportsIndex = 2, scheduler: str | None = None
     """
     if kind not in EXECUTORS:
         raise InvalidArgument(f"{kind!r} is no executor; there are {', '.join(EXECUTORS)}")
-    n_workers = as_count(workers, "workers", least=1)
+    n_workers = as_count(workers, "workers", least=1, end=_WORKERS_END)
     with ExitStack() as stack:
         if scheduler is not None or kind == "dask":
             yield _dask(stack, n_workers, scheduler)

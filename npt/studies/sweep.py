@@ -79,7 +79,8 @@ def sweep(
         raise TypeError(f"task must be callable, not {type(task).__name__}")
     if executor is not None and not isinstance(executor, Executor):
         raise TypeError(
-            f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}; Dask's is client.get_executor()"
+            f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}; "
+            "npt.studies.executor(...) gives one to a with statement, Dask's client.get_executor()"
         )
     grid = Grid.of(axes, seed)
     limit = None if in_flight is None else as_count(in_flight, "in_flight", least=1)
