@@ -13,12 +13,11 @@ from contextlib import closing
 from typing import Any, SupportsIndex
 
 from npt import kernels
-from npt._threads import default_threads
 from npt.errors import InvalidArgument, NotSupported
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
 from npt.studies.dirtylogrun import ALL, BACKINGS, Setting, run
-from npt.studies.measuring import check_memory
+from npt.studies.measuring import as_threads, check_memory, giving_back
 from npt.studies.results import Results, provenance
 from npt.units import PAGE_SHIFT, PAGE_SIZE, as_aligned, as_count, as_flag, as_int, as_length, format_size
 
@@ -44,6 +43,7 @@ _SECOND = 10**9  # in nanoseconds
 Progress = Callable[[str, int, int], None]
 
 
+@giving_back()
 def dirty_log(
     *,
     format: PteFormat = EPT,
@@ -172,10 +172,10 @@ def dirty_log(
     meta = provenance(
         by=[*(name for name in setting.row() if name != "seed"), "phase", "iteration"],
         seed=setting.seed,
-        threads=default_threads() if threads is None else threads,
+        threads=as_threads(threads),
         vectors=kernels.jit.target()._asdict(),
     )
-    return Results(rows, meta)
+    return Results(rows, meta, {"offset": "B", "vcpu_bytes": "B", "ns": "ns"})
 
 
 def dirty_log_memory(

@@ -1,13 +1,17 @@
 """What studies that take memory and time have in common."""
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import SupportsIndex
 
 from npt._host import available_bytes
+from npt._threads import default_threads
 from npt.errors import ReservoirExhausted
-from npt.units import format_size
+from npt.units import as_count, format_size
 
-__all__ = ["check_memory", "elapsed_ns"]
+__all__ = ["as_threads", "check_memory", "elapsed_ns", "giving_back"]
 
 
 def elapsed_ns(work: Callable[[], object]) -> int:
@@ -15,6 +19,24 @@ def elapsed_ns(work: Callable[[], object]) -> int:
     start = time.perf_counter_ns()
     work()
     return time.perf_counter_ns() - start
+
+
+@contextmanager
+def giving_back() -> Iterator[None]:
+    """What was made inside is given back at the end; to decorate a function with, so that its variables are gone by then.
+
+    A space's clients and their gates refer to each other. Memory that they lead to would stay until Python looks for such
+    rings by itself, which it does by the number of objects, not by their size: a sweep would take one guest upon another.
+    """
+    try:
+        yield
+    finally:
+        gc.collect()
+
+
+def as_threads(threads: SupportsIndex | None) -> int:
+    """How many threads a call is split over, as a plain number."""
+    return default_threads() if threads is None else as_count(threads, "threads", least=1)
 
 
 def check_memory(needed: int) -> None:

@@ -33,17 +33,15 @@ from npt.space.client import VmClient
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
 from npt.studies.policies import Policy, Verdict
-from npt.studies.policies import policy as as_policy
-from npt.studies.precopy import Course, Link, PrecopyResult, as_link, as_rate
+from npt.studies.precopy import Course, PrecopyResult, as_course
 from npt.studies.timed import Timed
 from npt.studies.window import Window, Writer
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_flag, as_range
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_flag, as_range
 
 __all__ = ["migrate"]
 
 _SECOND = 10**9  # ns
 _PERCENT = 100
-_MOST = 1 << 63
 _AT_ONCE = 1024  # pages copied by one call
 _SLICES = 64  # of a send, where the guest's writes are limited
 _WORDS = PAGE_SIZE // 8
@@ -119,11 +117,9 @@ def migrate(
         raise InvalidArgument("source and target are one space")
     timed = writer if isinstance(writer, Timed) else Timed(writer, seconds_per_window=seconds_per_window)
     start, length = as_range(gpa, timed.n_pages << PAGE_SHIFT)
-    link = as_link(bandwidth, latency, compression)
-    aim = round(as_rate(downtime, "downtime", positive=False) * _SECOND)
-    course = Course(link, as_policy(policy), aim, as_count(max_rounds, "max_rounds", least=1, end=_MOST))
+    course = as_course(policy, bandwidth, downtime, max_rounds, latency, compression)
     skip = as_flag(skip_zero, "skip_zero")
-    return _Migration(source, target, start, length, timed, link, progress).run(course, skip)
+    return _Migration(source, target, start, length, timed, progress).run(course, skip)
 
 
 class _Guest:
@@ -180,9 +176,9 @@ class _Migration:
     """One try."""
 
     def __init__(
-        self, source: VmSpace, target: VmSpace, start: int, length: int, timed: Timed, link: Link, progress: Progress | None
+        self, source: VmSpace, target: VmSpace, start: int, length: int, timed: Timed, progress: Progress | None
     ) -> None:  # fmt: skip
-        self._source, self._target, self._timed, self._link = source, target, timed, link
+        self._source, self._target, self._timed = source, target, timed
         self._start, self._length, self._n_pages = start, length, length >> PAGE_SHIFT
         self._all: U64Array = np.arange(self._n_pages, dtype=np.uint64)
         self._progress = progress
@@ -329,7 +325,7 @@ class _Migration:
             self._compare(self._all[~missing])
             for first in range(0, pages.size, _PUSHED):
                 part = pages[first : first + _PUSHED]
-                for window in self._timed.during(course.last_ns(part.size << PAGE_SHIFT) - self._link.latency):
+                for window in self._timed.during(course.last_ns(part.size << PAGE_SHIFT) - course.link.latency):
                     wanted = np.unique(window.pages[missing[window.pages.astype(np.int64)]])
                     self._fetch(wanted, missing)
                     faults += wanted.size

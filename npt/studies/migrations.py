@@ -1,6 +1,6 @@
 """One writer under every policy: the same guest is migrated again and again, and each time all of it has to arrive."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -11,28 +11,29 @@ from npt.errors import InvalidArgument
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
 from npt.studies.guests import guest
-from npt.studies.measuring import check_memory
+from npt.studies.measuring import check_memory, giving_back
 from npt.studies.migrate import migrate
 from npt.studies.policies import POLICIES, Policy
-from npt.studies.policies import policy as as_policy
-from npt.studies.precopy import PrecopyResult
+from npt.studies.precopy import UNITS as PRECOPY_UNITS
+from npt.studies.precopy import as_course, as_rate
 from npt.studies.randomness import PAGES, shuffled, words
 from npt.studies.results import Results, provenance
 from npt.studies.timed import Timed
 from npt.studies.window import Writer
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_number
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number
 
-__all__ = ["compare_policies", "policies_memory"]
+__all__ = ["UNITS", "compare_policies", "policies_memory"]
 
 _SPARE = 64 << 20
-_PAGE_BYTES = 160  # tables, bitmaps, addresses, and what windows take
+_PAGE_BYTES, _ACCESS_BYTES = 160, 64  # tables, bitmaps, addresses; a window and what is made of it
 
 Progress = Callable[[str, int, int], object]
 
 
+@giving_back()
 def compare_policies(
     writer: Writer,
-    policies: Sequence[str | Policy] = tuple(POLICIES),
+    policies: Iterable[str | Policy] = tuple(POLICIES),
     *,
     format: PteFormat = EPT,
     target_format: PteFormat | None = None,
@@ -47,7 +48,7 @@ def compare_policies(
     seed: SupportsIndex = 0,
     progress: Progress | None = None,
 ) -> Results:
-    """Migrate a guest under several policies, from the same state each time, and prove each time that all of it arrived.
+    """Migrate a guest under several policies, with the same memory each time, and prove each time that all of it arrived.
 
     Parameters
     ----------
@@ -73,9 +74,9 @@ def compare_policies(
     Returns
     -------
     Results
-        A row for each policy: the writer's columns, ``format`` and ``target_format``; ``bandwidth`` and the other parameters;
-        what ``PrecopyResult.row`` has; ``proven``: every page of the target was compared with the source's, and was equal; None
-        for a migration that was cancelled.
+        A row for each policy: the writer's columns, ``format`` and ``target_format``; ``bandwidth`` (text, if there are
+        several) and the other parameters; what ``PrecopyResult.row`` has; ``proven``: every page of the target was compared
+        with the source's, and was equal; None for a migration that was cancelled.
 
     Raises
     ------
@@ -86,8 +87,13 @@ def compare_policies(
     InvariantError
         A page did not arrive.
     """
-    made = [as_policy(one) for one in policies]
-    if not made:
+    if isinstance(policies, (str, Policy)) or not isinstance(policies, Iterable):
+        raise TypeError(f"policies must be several, not {type(policies).__name__}")
+    link: dict[str, Any] = {
+        "bandwidth": bandwidth, "downtime": downtime, "max_rounds": max_rounds, "latency": latency, "compression": compression
+    }  # fmt: skip
+    courses = [as_course(one, **link) for one in policies]
+    if not courses:
         raise InvalidArgument(f"give at least one policy; there are {', '.join(POLICIES)}")
     formats = format, format if target_format is None else target_format
     if not all(isinstance(one, PteFormat) for one in formats):
@@ -97,42 +103,47 @@ def compare_policies(
         raise InvalidArgument(f"zero {zero} is not a share of pages, from 0 to 1")
     start = as_count(seed, "seed", end=1 << 64)
     timed = partial(_timed, writer, seconds_per_window, dirty_rate)
-    timed()
-    check_memory(policies_memory(n_pages=writer.n_pages))
-    link: dict[str, Any] = {"bandwidth": bandwidth, "downtime": downtime, "latency": latency, "compression": compression}
+    rates = timed().row()
+    shared = {
+        **writer.row(), "format": formats[0].name, "target_format": formats[1].name, "bandwidth": courses[0].link.said,
+        **{name: as_number(link[name], name) for name in ("downtime", "latency", "compression")},
+        "max_rounds": as_int(max_rounds, "max_rounds"), "zero": share,
+        **{name: rates[name] for name in ("seconds_per_window", "pages_per_second")},
+    }  # fmt: skip
+    check_memory(policies_memory(n_pages=writer.n_pages, accesses=_accesses(writer)))
+    length = writer.n_pages << PAGE_SHIFT
     rows: list[dict[str, Any]] = []
-    for one in made:
-        known = {
-            **writer.row(), "format": formats[0].name, "target_format": formats[1].name, "policy": str(one),
-            **{name: _plain(value) for name, value in link.items()}, "max_rounds": int(max_rounds), "zero": share,
-            **{name: timed().row()[name] for name in ("seconds_per_window", "pages_per_second")},
-        }  # fmt: skip
-        move = partial(
-            migrate, policy=one, max_rounds=max_rounds, skip_zero=share > 0, progress=_watch(str(one), progress), **link
-        )
-        result = _move(move, timed(), formats, share, start)
-        rows.append({**known, **result.row(), "proven": None if result.cancelled else True})
-    return Results(rows, provenance(seed=start, by=_BY), _UNITS)
+    with guest(length, formats[0]) as source, guest(length, formats[1]) as target:
+        for course in courses:
+            _fill(source.words, target.words, share, start)
+            said: dict[str, Any] = {
+                "policy": course.policy,
+                "skip_zero": share > 0,
+                "progress": _watch(course.policy, progress),
+            }
+            moved = migrate(source.space, target.space, timed(), **said, **link)
+            rows.append({**shared, **moved.row(), "proven": None if moved.cancelled else True})
+    return Results(rows, provenance(seed=start, by=[*shared, "policy"]), UNITS)
 
 
-_BY = [
-    "writer", "options", "format", "target_format", "policy", "bandwidth", "downtime", "latency", "compression", "max_rounds",
-    "zero", "seconds_per_window", "pages_per_second",
-]  # fmt: skip
-_UNITS = {
-    "bytes_sent": "B", "bytes_resent": "B", "downtime_ns": "ns", "total_ns": "ns", "stall_ns": "ns", "bandwidth": "B/s",
-    "downtime": "s", "latency": "s", "seconds_per_window": "s", "pages_per_second": "1/s",
+UNITS = {
+    **PRECOPY_UNITS, "bandwidth": "B/s", "downtime": "s", "latency": "s", "seconds_per_window": "s", "pages_per_second": "1/s",
 }  # fmt: skip
 
 
-def policies_memory(*, n_pages: SupportsIndex) -> int:
-    """How much memory ``compare_policies`` takes for a writer of so many pages, in bytes: no less than that."""
-    return _SPARE + as_count(n_pages, "n_pages", least=1) * (2 * PAGE_SIZE + _PAGE_BYTES)
+def policies_memory(*, n_pages: SupportsIndex, accesses: SupportsIndex = 0) -> int:
+    """How much memory ``compare_policies`` takes for a writer of so many pages, and accesses a window: no less than that.
+
+    In bytes. The interpreter, its libraries and compiled kernels are not counted, nor a history, which is there before.
+    """
+    pages, most = as_count(n_pages, "n_pages", least=1), as_count(accesses, "accesses")
+    return _SPARE + pages * (2 * PAGE_SIZE + _PAGE_BYTES) + most * _ACCESS_BYTES
 
 
-def _plain(value: Any) -> Any:
-    """A list of bandwidths is text in a row."""
-    return ",".join(f"{float(one):g}" for one in value) if isinstance(value, (list, tuple)) else float(value)
+def _accesses(writer: Writer) -> int:
+    """Of a window, as far as the writer says so; with those of the writers that it is made of, which have windows, too."""
+    said = writer.row().get("accesses")
+    return (said if isinstance(said, int) else 0) + sum(map(_accesses, getattr(writer, "writers", ())))
 
 
 def _timed(writer: Writer, seconds_per_window: Any, dirty_rate: Any) -> Timed:
@@ -140,26 +151,18 @@ def _timed(writer: Writer, seconds_per_window: Any, dirty_rate: Any) -> Timed:
         return Timed(writer, seconds_per_window=0.001 if seconds_per_window is None else seconds_per_window)
     if seconds_per_window is not None:
         raise InvalidArgument("a guest goes by seconds_per_window or by dirty_rate, not by both")
-    return Timed(writer, pages_per_second=as_number(dirty_rate, "dirty_rate") / PAGE_SIZE)
+    return Timed(writer, pages_per_second=float(as_rate(dirty_rate, "dirty_rate", positive=True) / PAGE_SIZE))
 
 
-def _watch(policy: str, progress: Progress | None) -> Callable[[int, int, int], object] | None:
+def _watch(policy: Policy, progress: Progress | None) -> Callable[[int, int, int], object] | None:
     return None if progress is None else lambda send, done, total: progress(f"{policy}, send {send}", done, total)
 
 
-def _move(
-    move: Callable[..., PrecopyResult], timed: Timed, formats: tuple[PteFormat, PteFormat], zero: float, seed: int
-) -> PrecopyResult:  # fmt: skip
-    """One migration between two new guests."""
-    length = timed.n_pages << PAGE_SHIFT
-    with guest(length, formats[0]) as source, guest(length, formats[1]) as target:
-        _fill(source.words, zero, seed)
-        return move(source.space, target.space, timed)
-
-
-def _fill(memory: U64Array, zero: float, seed: int) -> None:
-    """Every page has words of its own, but for a share of them."""
+def _fill(memory: U64Array, other: U64Array, zero: float, seed: int) -> None:
+    """Every page of the memory has words of its own, but for a share of them; the other is all zero."""
     n_pages = memory.shape[0]
+    memory.fill(0)
+    other.fill(0)
     memory[:, 0] = words(seed, PAGES, 0, n_pages) | 1
     memory[:, -1] = memory[:, 0] >> 1
     n_zero = round(zero * n_pages)

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from typing import Any, SupportsIndex
 
 from npt import kernels
-from npt._threads import default_threads
 from npt.errors import InvalidArgument
 from npt.formats.base import PteFormat
-from npt.studies.measuring import check_memory
+from npt.studies.measuring import as_threads, check_memory
 from npt.studies.populating import WAYS, Population, Setting, measure
 from npt.studies.results import Results, provenance
 from npt.studies.shapes import SHAPES, Shape, table_bytes
@@ -121,10 +120,15 @@ def population(
         by=["format", "size", "shape", "mappings", "way", "piece"],
         seed=setting.seed,
         repeat=setting.repeat,
-        threads=default_threads() if threads is None else threads,
+        threads=as_threads(threads),
         vectors=kernels.jit.target()._asdict(),
     )
-    return Results(rows, meta)
+    return Results(rows, meta, _UNITS)
+
+
+_UNITS = {"size": "B", "piece": "B", "table_bytes": "B", "pages_per_s": "1/s"} | dict.fromkeys(
+    ("ns_per_page", "ns_per_page_median", "map_ns", "touch_ns_median", "touch_ns_99", "touch_ns_most"), "ns"
+)
 
 
 def population_memory(

@@ -12,14 +12,18 @@ from fractions import Fraction
 from typing import Any, SupportsFloat, SupportsIndex
 
 from npt.errors import InvalidArgument, LinkDown
-from npt.studies.policies import Policy, Progress, Send, Verdict, policy
+from npt.studies.policies import Policy, Progress, Send, Verdict
+from npt.studies.policies import policy as as_policy
 from npt.units import PAGE_SIZE, as_count, as_int, as_number
 
-__all__ = ["Course", "Link", "PrecopyResult", "Round", "as_link", "as_rate", "precopy"]
+__all__ = ["UNITS", "Course", "Link", "PrecopyResult", "Round", "as_course", "as_link", "as_rate", "precopy"]
 
 _SECOND = 10**9  # ns
 _MOST_RAM = 1 << 63
 _PERCENT = 100
+
+UNITS = {"bytes_sent": "B", "bytes_resent": "B", "downtime_ns": "ns", "total_ns": "ns", "stall_ns": "ns"}
+"""Of what ``PrecopyResult.row`` has."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,12 @@ class Link:
     latency: int
     compression: Fraction
 
+    @property
+    def said(self) -> float | str:
+        """The bandwidth for a result table: a number, or several as text."""
+        each = [float(one) for one in self.bandwidths]
+        return each[0] if len(each) == 1 else ",".join(map(repr, each))
+
     def wire(self, n_bytes: int) -> int:
         """Bytes on the wire for so many of memory."""
         return -int(-n_bytes // self.compression)
@@ -216,13 +226,7 @@ def precopy(
     size = as_count(ram, "ram", least=1, end=_MOST_RAM)
     zeros = as_count(zero, "zero", end=size + 1)
     rate = as_rate(dirty_rate, "dirty_rate", positive=False)
-    target = round(as_rate(downtime, "downtime", positive=False) * _SECOND)
-    most = as_count(max_rounds, "max_rounds", least=1, end=_MOST_RAM)
-    link = as_link(bandwidth, latency, compression)
-    return _migrate(Course(link, _policy(policy), target, most), size, rate, size - zeros)
-
-
-_policy = policy  # the parameter has its name
+    return _migrate(as_course(policy, bandwidth, downtime, max_rounds, latency, compression), size, rate, size - zeros)
 
 
 class Course:
@@ -231,7 +235,7 @@ class Course:
     Parameters
     ----------
     link, policy
-        What is asked how long a send takes, and after each what to do.
+        What is asked how long a send takes, and after each what to do. Attributes, too.
     target
         Downtime aimed at, in ns.
     most
@@ -239,7 +243,7 @@ class Course:
     """
 
     def __init__(self, link: Link, policy: Policy, target: int, most: int) -> None:
-        self._link, self._policy, self._target, self._most = link, policy, target, most
+        self.link, self.policy, self._target, self._most = link, policy, target, most
         self._sends: list[Send] = []
         self._rounds: list[Round] = []
         self._elapsed = 0
@@ -251,18 +255,18 @@ class Course:
 
     def last_ns(self, n_bytes: int) -> int:
         """How long so many bytes of memory take behind all live sends."""
-        return self._link.ns(self._link.wire(n_bytes), len(self._sends) + 1)
+        return self.link.ns(self.link.wire(n_bytes), len(self._sends) + 1)
 
     def live(self, n_bytes: int, during: Callable[[int, int, int | None], int]) -> Verdict:
         """A live send; ``during(ns, throttle, limit)`` says how many bytes are dirty behind it."""
-        throttle, limit = self._policy.throttle(self._sends), self._policy.limit(self._sends)
-        wire = self._link.wire(n_bytes)
-        ns = self._link.ns(wire, len(self._sends) + 1)
+        throttle, limit = self.policy.throttle(self._sends), self.policy.limit(self._sends)
+        wire = self.link.wire(n_bytes)
+        ns = self.link.ns(wire, len(self._sends) + 1)
         dirtied = during(ns, throttle, limit)
         self._elapsed += ns
         self._sends.append(Send(n_bytes, wire, ns, dirtied))
         self._rounds.append(Round(len(self._sends), "live", n_bytes, wire, ns, dirtied, throttle))
-        verdict = self._policy.verdict(Progress(self._sends, self._elapsed, self._target))
+        verdict = self.policy.verdict(Progress(self._sends, self._elapsed, self._target))
         return Verdict.STOP if verdict is Verdict.GO_ON and len(self._sends) >= self._most else verdict
 
     def stop(self, n_bytes: int) -> PrecopyResult:
@@ -272,23 +276,33 @@ class Course:
     def post(self, n_bytes: int, faults: int, stall: int) -> PrecopyResult:
         """The rest is sent while the guest runs at the target, and waits for pages."""
         self._last("post", n_bytes)
-        return self._result(self._link.latency, faults=faults, stall=stall)
+        return self._result(self.link.latency, faults=faults, stall=stall)
 
     def cancel(self) -> PrecopyResult:
         """The guest stays where it is."""
         return self._result(0, cancelled=True)
 
     def _last(self, kind: str, n_bytes: int) -> int:
-        wire, number = self._link.wire(n_bytes), len(self._rounds) + 1
-        ns = self._link.ns(wire, number)
+        wire, number = self.link.wire(n_bytes), len(self._rounds) + 1
+        ns = self.link.ns(wire, number)
         self._rounds.append(Round(number, kind, n_bytes, wire, ns, 0, 0))
         return ns
 
     def _result(self, downtime: int, *, cancelled: bool = False, faults: int = 0, stall: int = 0) -> PrecopyResult:
         return PrecopyResult(
-            str(self._policy), tuple(self._rounds), len(self._sends), sum(one.wire for one in self._rounds), downtime,
+            str(self.policy), tuple(self._rounds), len(self._sends), sum(one.wire for one in self._rounds), downtime,
             sum(one.ns for one in self._rounds), not cancelled and downtime <= self._target, cancelled, faults, stall,
         )  # fmt: skip
+
+
+def as_course(
+    policy: str | Policy, bandwidth: Any, downtime: Any, max_rounds: SupportsIndex, latency: Any, compression: Any
+) -> Course:  # fmt: skip
+    """A course that has not begun, from what a caller gave, checked."""
+    link = as_link(bandwidth, latency, compression)
+    target = round(as_rate(downtime, "downtime", positive=False) * _SECOND)
+    most = as_count(max_rounds, "max_rounds", least=1, end=_MOST_RAM)
+    return Course(link, as_policy(policy), target, most)
 
 
 def _migrate(course: Course, ram: int, rate: Fraction, n_bytes: int) -> PrecopyResult:

@@ -18,6 +18,7 @@ from npt.formats.ept import EPT
 from npt.memory.reservoir import Reservoir
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
+from npt.studies.measuring import giving_back
 from npt.studies.randomness import chosen, words
 from npt.studies.results import Results, provenance
 from npt.studies.window import Window, Writer, checked
@@ -69,6 +70,7 @@ class _Guest:
         return pages, pages[~same]
 
 
+@giving_back()
 def dirty_rates(
     writer: Writer,
     *,
@@ -154,7 +156,7 @@ def dirty_rates(
             if progress is not None:
                 progress(number + 1, n)
     by = [*writer.row(), "format", "period", "period_windows", "seconds", "per_gib", "unchanged", "level"]
-    return Results(rows, provenance(by=by))
+    return Results(rows, provenance(by=by), {"seconds": "s", "bytes_per_s": "B/s"})
 
 
 class _Study:

@@ -8,29 +8,40 @@ writes dirty ``n * (1 - exp(-k / n))`` of them, and ``zipf`` has its hot pages i
 the model says, most so in the long first rounds.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
-from typing import Any, SupportsFloat
+from typing import Any, SupportsFloat, SupportsIndex
 
-from npt.errors import InvalidArgument
 from npt.formats.base import PteFormat
 from npt.formats.ept import EPT
 from npt.studies.guests import guest
+from npt.studies.measuring import check_memory, giving_back
 from npt.studies.migrate import migrate
+from npt.studies.migrations import policies_memory
 from npt.studies.policies import Policy
-from npt.studies.precopy import Round, as_rate, precopy
+from npt.studies.precopy import Round, as_course, as_rate, precopy
 from npt.studies.results import Results, provenance
 from npt.studies.timed import Timed
 from npt.studies.window import Writer
-from npt.units import PAGE_SHIFT, PAGE_SIZE
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_number
 
 __all__ = ["residuals"]
 
 
+@giving_back()
 def residuals(
-    writer: Writer, *, bandwidth: SupportsFloat, dirty_rate: SupportsFloat, policy: str | Policy, format: PteFormat = EPT,
-    **options: Any,
-) -> Results:  # fmt: skip
+    writer: Writer,
+    *,
+    bandwidth: SupportsFloat | Sequence[SupportsFloat],
+    dirty_rate: SupportsFloat,
+    policy: str | Policy,
+    format: PteFormat = EPT,
+    downtime: SupportsFloat = 0.3,
+    max_rounds: SupportsIndex = 1000,
+    latency: SupportsFloat = 0,
+    compression: SupportsFloat = 1,
+) -> Results:
     """Migrate a guest in the closed model and in the engine, with the same parameters.
 
     Parameters
@@ -39,19 +50,18 @@ def residuals(
         Its pages are the guest's memory; two guests of real bytes are made.
     bandwidth, dirty_rate
         Bytes a second. The writer is replayed so that each window by itself dirties at that rate.
-    policy
+    policy, downtime, max_rounds, latency, compression
         As for ``precopy``.
     format
         ``EPT`` or ``NPT``.
-    **options
-        ``downtime``, ``max_rounds``, ``latency``, ``compression``, as for ``precopy``.
 
     Returns
     -------
     Results
-        A row for each round of either: the writer's columns, ``policy``, ``bandwidth``, ``dirty_rate``, ``round``, ``kind``;
-        ``model_bytes`` and ``engine_bytes`` (of memory that were sent), ``model_ns`` and ``engine_ns``; ``residual``, the
-        engine's bytes over the model's less one. None where one has no such round, or sends nothing.
+        A row for each round of either: the writer's columns, ``format``, ``dirty_rate``, ``policy``, ``bandwidth`` (text, if
+        there are several), ``downtime``, ``max_rounds``, ``latency``, ``compression``, ``round``, ``kind``; ``model_bytes`` and
+        ``engine_bytes`` (of memory that were sent), ``model_ns`` and ``engine_ns``; ``residual``, the engine's bytes over the
+        model's less one. None where one has no such round, or sends nothing.
 
     Raises
     ------
@@ -62,15 +72,25 @@ def residuals(
     if not isinstance(format, PteFormat):
         raise TypeError(f"format must be EPT or NPT, not {type(format).__name__}")
     timed = Timed(writer, pages_per_second=float(rate / PAGE_SIZE))
+    course = as_course(policy, bandwidth, downtime, max_rounds, latency, compression)
+    options: dict[str, Any] = {"downtime": downtime, "max_rounds": max_rounds, "latency": latency, "compression": compression}
+    known = {
+        **writer.row(), "format": format.name, "dirty_rate": float(rate), "policy": str(course.policy),
+        "bandwidth": course.link.said, **{name: as_number(value, name) for name, value in options.items()},
+    }  # fmt: skip
     length = writer.n_pages << PAGE_SHIFT
-    if unknown := set(options) - {"downtime", "max_rounds", "latency", "compression"}:
-        raise InvalidArgument(f"{', '.join(sorted(unknown))}: no option of the model and the engine")
     model = precopy(length, bandwidth, dirty_rate, policy=policy, **options)
+    check_memory(policies_memory(n_pages=writer.n_pages))
     with guest(length, format) as source, guest(length, format) as target:
         engine = migrate(source.space, target.space, timed, policy=policy, bandwidth=bandwidth, **options)
-    known = {**writer.row(), "policy": model.policy, "bandwidth": float(bandwidth), "dirty_rate": float(rate)}
     rows = [{**known, **_row(*both)} for both in zip_longest(model.rounds, engine.rounds)]
-    return Results(rows, provenance(by=[*known, "round", "kind"]))
+    return Results(rows, provenance(by=[*known, "round", "kind"]), _UNITS)
+
+
+_UNITS = {
+    "dirty_rate": "B/s", "bandwidth": "B/s", "downtime": "s", "latency": "s",
+    "model_bytes": "B", "engine_bytes": "B", "model_ns": "ns", "engine_ns": "ns",
+}  # fmt: skip
 
 
 def _row(model: Round | None, engine: Round | None) -> dict[str, Any]:

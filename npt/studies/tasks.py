@@ -11,7 +11,7 @@ from npt.formats.ept import EPT
 from npt.studies.dirtylog import dirty_log
 from npt.studies.migrations import compare_policies
 from npt.studies.population import population
-from npt.studies.precopy import precopy
+from npt.studies.precopy import UNITS, precopy
 from npt.studies.results import Results
 from npt.studies.tracking import compare_mechanisms
 from npt.studies.writers import writer
@@ -30,19 +30,19 @@ def _format(name: str) -> PteFormat:
 def precopy_point(
     *, ram: int = 4 << 30, bandwidth: int = 1 << 30, dirty_rate: int = 400 << 20, policy: str = "qemu", downtime: float = 0.3,
     max_rounds: int = 1000, latency: float = 0.0, compression: float = 1.0, zero: int = 0, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> Results:  # fmt: skip
     """A migration in the closed model; nothing in it is random.
 
     Returns
     -------
-    dict
-        What ``PrecopyResult.row`` has, but for the policy.
+    Results
+        One row: what ``PrecopyResult.row`` has, with the policy as it is given.
     """
     moved = precopy(
         ram, bandwidth, dirty_rate, policy=policy, downtime=downtime, max_rounds=max_rounds, latency=latency,
         compression=compression, zero=zero,
     )  # fmt: skip
-    return {name: value for name, value in moved.row().items() if name != "policy"}
+    return Results([{**moved.row(), "policy": policy}], {}, UNITS)
 
 
 def migrate_point(
@@ -55,7 +55,8 @@ def migrate_point(
     Returns
     -------
     Results
-        The one row of ``compare_policies``, without the columns that are parameters of this.
+        The one row of ``compare_policies``, with policy and bandwidth as they are given, and without seconds or pages a window
+        and the writer's seed, which are in ``window`` and ``history``.
     """
     moved = compare_policies(
         writer(history), [policy], format=_format(format), target_format=_format(target_format), bandwidth=bandwidth,
@@ -63,27 +64,29 @@ def migrate_point(
         seconds_per_window=window, seed=seed,
     )  # fmt: skip
     (row,) = moved.rows
-    own = {"policy", "bandwidth", "seconds_per_window", "pages_per_second", "seed"}
-    return Results([{name: value for name, value in row.items() if name not in own}], {}, moved.units)
+    own = {"seconds_per_window", "pages_per_second", "seed"}
+    said = {**row, "policy": policy, "bandwidth": bandwidth}
+    return Results([{name: value for name, value in said.items() if name not in own}], {}, moved.units)
 
 
 def dirty_point(
     *, history: str = "sqlite", mechanism: str = "dirty-bits", format: str = "ept", ring: int = 4096, vcpus: int = 1,
     clear_at: float = 0.0, windows: int | None = None, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> Results:  # fmt: skip
     """A writer under one mechanism that notices writes.
 
     Returns
     -------
-    dict
-        The one row of ``compare_mechanisms``.
+    Results
+        The one row of ``compare_mechanisms``, with the mechanism as it is given.
     """
     found = compare_mechanisms(
         writer(history), mechanisms=(mechanism,), format=_format(format), ring=ring, vcpus=vcpus, clear_at=clear_at,
         windows=windows,
     )  # fmt: skip
     (row,) = found.rows
-    return {name: value for name, value in row.items() if name not in ("mechanism", "ring", "seed", "windows")}
+    said = {**row, "mechanism": mechanism}  # a ring's own name has its size
+    return Results([{name: value for name, value in said.items() if name not in ("seed", "windows")}], {}, found.units)
 
 
 def dirty_log_point(
@@ -108,20 +111,20 @@ def dirty_log_point(
 def populate_point(
     *, size: int = 1 << 26, way: str = "eager", shape: str = "one", format: str = "ept", mapping: int = 8 << 20,
     piece: int = 2 << 20, touches: int = 1000, repeat: int = 5, seed: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> Results:  # fmt: skip
     """One way of populating one guest; its times are those of the machine that it runs on.
 
     Returns
     -------
-    dict
-        The columns of ``Population``.
+    Results
+        One row with the columns of ``Population``.
     """
     found = population(
         [_format(format)], sizes=[size], ways=[way], shapes=[shape], mapping=mapping, piece=piece, touches=touches,
         repeat=repeat, seed=seed,
     )  # fmt: skip
     (row,) = found.rows
-    return {name: value for name, value in row.items() if name not in ("piece", "touches")}
+    return Results([{name: value for name, value in row.items() if name not in ("piece", "touches")}], {}, found.units)
 
 
 TASKS: Mapping[str, Callable[..., Any]] = MappingProxyType(

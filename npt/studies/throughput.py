@@ -7,22 +7,23 @@ read. Milliseconds alone are no result on a shared machine.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 
 from npt import kernels
 from npt._host import available_bytes
-from npt._threads import default_threads
 from npt._types import Prot, U8Array, U64Array
 from npt.errors import InvalidArgument, ReservoirExhausted
 from npt.formats.base import PteFormat
 from npt.memory.objects import RamObject
 from npt.memory.reservoir import Reservoir
 from npt.space.vmspace import VmSpace
+from npt.studies.measuring import as_threads
 from npt.studies.results import Results, provenance
-from npt.units import PAGE_SIZE, format_size
+from npt.units import PAGE_SIZE, as_count, as_length, as_number, format_size
 
 __all__ = ["SHARES", "SIZES", "Throughput", "largest_guest", "throughput"]
 
@@ -80,12 +81,12 @@ def largest_guest() -> int | None:
 
 
 def throughput(
-    formats: Sequence[PteFormat],
+    formats: Iterable[PteFormat],
     *,
-    sizes: Sequence[int] = SIZES,
-    shares: Sequence[float] = SHARES,
-    repeat: int = _REPEAT,
-    seed: int = 0,
+    sizes: Iterable[SupportsIndex] = SIZES,
+    shares: Iterable[SupportsFloat] = SHARES,
+    repeat: SupportsIndex = _REPEAT,
+    seed: SupportsIndex = 0,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Results:
@@ -115,42 +116,66 @@ def throughput(
 
     Raises
     ------
+    TypeError
+        An argument of another type.
     InvalidArgument
-        Nothing to measure, or a share outside 0 to 1.
+        Nothing to measure, a share outside 0 to 1, a size that is not whole pages, a number that cannot be.
     ReservoirExhausted
         A guest is too large for this machine; nothing was allocated.
     """
-    _check(formats, sizes, shares, repeat)
-    steps = _Steps(progress, len(formats) * len(sizes) * (repeat + 1))
+    setting = _check(formats, sizes, shares, repeat, seed)
+    steps = _Steps(progress, len(setting.formats) * len(setting.sizes) * (setting.repeat + 1))
     rows: list[Throughput] = []
-    steps.start(f"taking {format_size(max(sizes))} of memory")
-    with Reservoir(max(sizes)) as reservoir, reservoir.allocate(max(sizes)) as ram:
-        for format in formats:
-            for size in sizes:
-                rows += _Bench(ram, format, size, shares, repeat, seed, threads).run(steps)
+    largest = max(setting.sizes)
+    steps.start(f"taking {format_size(largest)} of memory")
+    with Reservoir(largest) as reservoir, reservoir.allocate(largest) as ram:
+        for format in setting.formats:
+            for size in setting.sizes:
+                rows += _Bench(ram, format, size, setting, threads).run(steps)
     meta = provenance(
         by=["format", "size", "operation", "share"],
-        seed=seed,
-        repeat=repeat,
-        threads=default_threads() if threads is None else threads,
+        seed=setting.seed,
+        repeat=setting.repeat,
+        threads=as_threads(threads),
         vectors=kernels.jit.target()._asdict(),
     )
-    return Results([asdict(row) for row in rows], meta)
+    return Results([asdict(row) for row in rows], meta, _UNITS)
 
 
-def _check(formats: Sequence[PteFormat], sizes: Sequence[int], shares: Sequence[float], repeat: int) -> None:
-    if not formats or not sizes or not shares or repeat < 1:
-        raise InvalidArgument("give at least one format, one size, one share and one repeat")
-    if not all(0 <= share <= 1 for share in shares):
-        raise InvalidArgument(f"shares {list(shares)} must be between 0 and 1")
-    if not all(size > 0 and size % PAGE_SIZE == 0 for size in sizes):
-        raise InvalidArgument(f"sizes {list(sizes)} must be whole pages of {PAGE_SIZE} bytes, and positive")
+_UNITS = {"size": "B", "ns_per_page": "ns", "ns_per_page_median": "ns", "pages_per_s": "1/s"}
+
+
+class _Setting(NamedTuple):
+    """What is asked for, checked."""
+
+    formats: tuple[PteFormat, ...]
+    sizes: tuple[int, ...]
+    shares: tuple[float, ...]
+    repeat: int
+    seed: int
+
+
+def _check(
+    formats: Iterable[PteFormat], sizes: Iterable[SupportsIndex], shares: Iterable[SupportsFloat], repeat: SupportsIndex,
+    seed: SupportsIndex,
+) -> _Setting:  # fmt: skip
+    setting = _Setting(
+        tuple(formats), tuple(as_length(size, "size") for size in sizes), tuple(as_number(share, "share") for share in shares),
+        as_count(repeat, "repeat", least=1), as_count(seed, "seed", end=1 << 64),
+    )  # fmt: skip
+    if not all(isinstance(format, PteFormat) for format in setting.formats):
+        raise TypeError("formats must be EPT, NPT or both")
+    if not setting.formats or not setting.sizes or not setting.shares:
+        raise InvalidArgument("give at least one format, one size and one share")
+    if not all(0 <= share <= 1 for share in setting.shares):
+        raise InvalidArgument(f"shares {list(setting.shares)} must be between 0 and 1")
     most = largest_guest()
-    if most is not None and max(sizes) > most:
+    if most is not None and max(setting.sizes) > most:
         raise ReservoirExhausted(
-            f"a guest of {format_size(max(sizes))} does not fit this machine's memory; the largest that fits now is "
+            f"a guest of {format_size(max(setting.sizes))} does not fit this machine's memory; the largest that fits now is "
             f"{format_size(most)}"
         )
+    return setting
 
 
 class _Steps:
@@ -172,16 +197,15 @@ class _Bench:
     """One guest of one format."""
 
     def __init__(
-        self, ram: RamObject, format: PteFormat, size: int, shares: Sequence[float], repeat: int, seed: int,
-        threads: int | None,
+        self, ram: RamObject, format: PteFormat, size: int, setting: _Setting, threads: int | None
     ) -> None:  # fmt: skip
-        self._ram, self._size, self._shares, self._repeat = ram, size, shares, repeat
+        self._ram, self._size, self._shares, self._repeat = ram, size, setting.shares, setting.repeat
         self._n_pages = size // PAGE_SIZE
         self._space = VmSpace(size, format=format, reservoir=ram.reservoir, track_dirty=True, threads=threads)
         self._entries: U64Array = np.full(self._n_pages, _VALUE, np.uint64)
         self._seconds: dict[tuple[str, float | None], list[float]] = {}
-        random = np.random.default_rng(seed)
-        self._dirty = {share: _some_pages(random, self._n_pages, share) for share in shares}
+        random = np.random.default_rng(setting.seed)
+        self._dirty = {share: _some_pages(random, self._n_pages, share) for share in setting.shares}
 
     def run(self, steps: _Steps) -> Iterator[Throughput]:
         """All rounds, then a row for each operation."""

@@ -208,7 +208,8 @@ def compare_mechanisms(
     finally:
         guest.close()
     by = [*writer.row(), *setting.row(), "mechanism"]
-    return Results(rows, provenance(by=by, costs={name: asdict(table) for name, table in tables.items()}))
+    units = {name: "ns" for name in rows[0] if name.startswith("stall_ns")}
+    return Results(rows, provenance(by=by, costs={name: asdict(table) for name, table in tables.items()}), units)
 
 
 def _as_setting(

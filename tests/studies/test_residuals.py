@@ -55,9 +55,7 @@ def test_residuals__say_what_was_compared() -> None:
 
 
 def test_residuals__refuses() -> None:
-    """What neither knows, and rates that cannot be."""
-    with pytest.raises(InvalidArgument, match="skip_zero"):
-        of("zipf:pages=2000", skip_zero=True)
+    """Rates that cannot be, and another format."""
     with pytest.raises(InvalidArgument, match="dirty_rate"):
         residuals(writer("zipf:pages=2000"), bandwidth=1, dirty_rate=0, policy="xen")
     with pytest.raises(TypeError, match="format"):
