@@ -38,7 +38,7 @@ def compare(a: Results, b: Results, *, by: Sequence[str] | None = None, measures
         Columns that tell which rows belong together; both results have them. Rows that agree in all of them are repeats.
         None for those that both results name in their meta, as all studies here do.
     measures
-        Columns to compare; None for all others that both have, with numbers in them and nothing else.
+        Columns to compare; None for all others that both have, but ``seed``, with numbers in them and nothing else.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def _numeric(a: Results, b: Results, by: Sequence[str]) -> tuple[str, ...]:
     """Columns with numbers in both, and nothing else."""
     found, in_b = [], b.columns
     for name in a.columns:
-        if name not in by and name in in_b:
+        if name not in (*by, "seed") and name in in_b:
             values = [value for row in (*a.rows, *b.rows) if (value := row.get(name)) is not None]
             if values and all(map(_is_number, values)):
                 found.append(name)

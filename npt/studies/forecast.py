@@ -1,11 +1,11 @@
 """What this machine has, and what a guest of a size takes of it."""
 
 import os
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from npt._host import available_bytes
 from npt._threads import default_threads
+from npt.errors import InvalidArgument
 from npt.kernels import jit
 from npt.studies.dirtylog import dirty_log_memory
 from npt.studies.migrations import policies_memory
@@ -13,7 +13,7 @@ from npt.studies.population import population_memory
 from npt.studies.results import provenance
 from npt.studies.shapes import SHAPES, table_bytes
 from npt.studies.throughput import largest_guest
-from npt.units import PAGE_SHIFT, as_length
+from npt.units import PAGE_SHIFT, as_length, bitmap_bytes
 
 __all__ = ["machine", "memory_needs"]
 
@@ -56,8 +56,8 @@ def memory_needs(size: int) -> dict[str, int]:
     -------
     dict
         ``tables`` of one mapping, all levels; ``bitmap`` of one harvest; ``guest`` with bytes; and of the studies, with their
-        own defaults but for the size, no less than they take: ``populate``, ``dirty-log``, ``dirty-log, no bytes``,
-        ``migrate``.
+        own defaults but for the size, no less than they take: ``populate`` (of one mapping, where more would be too many),
+        ``dirty-log``, ``dirty-log, no bytes``, ``migrate``.
 
     Raises
     ------
@@ -65,14 +65,18 @@ def memory_needs(size: int) -> dict[str, int]:
         It is no size.
     """
     length = as_length(size, "size")
-    tables, bitmap = table_bytes(SHAPES["one"](length, length, 0)), -(-(length >> PAGE_SHIFT) // 8)
-    studies: Mapping[str, Callable[[], int]] = {
-        "populate": lambda: population_memory(sizes=[length], shapes=["one"]),
-        "dirty-log": lambda: dirty_log_memory(vcpu_bytes=length),
-        "dirty-log, no bytes": lambda: dirty_log_memory(vcpu_bytes=length, backing="none"),
-        "migrate": lambda: policies_memory(n_pages=length >> PAGE_SHIFT),
+    studies = {
+        "populate": _population(length),
+        "dirty-log": dirty_log_memory(vcpu_bytes=length),
+        "dirty-log, no bytes": dirty_log_memory(vcpu_bytes=length, backing="none"),
+        "migrate": policies_memory(n_pages=length >> PAGE_SHIFT),
     }
-    return {
-        "tables": tables, "bitmap": bitmap, "guest": length + tables + bitmap,
-        **{name: needed() for name, needed in studies.items()},
-    }  # fmt: skip
+    tables, bitmap = table_bytes(SHAPES["one"](length, length, 0)), bitmap_bytes(length >> PAGE_SHIFT)
+    return {"tables": tables, "bitmap": bitmap, "guest": length + tables + bitmap, **studies}
+
+
+def _population(length: int) -> int:
+    try:
+        return population_memory(sizes=[length])
+    except InvalidArgument:
+        return population_memory(sizes=[length], shapes=["one"])  # refuses what no space holds

@@ -50,11 +50,16 @@ def failure(arguments: Mapping[str, Any], error: BaseException) -> Outcome:
 
 def _outcome(found: Any, arguments: dict[str, Any]) -> Outcome:
     units = dict(found.units) if isinstance(found, Results) else {}
-    by = list(found.meta.get("by", [])) if isinstance(found, Results) else []
+    by = _by(found.meta.get("by")) if isinstance(found, Results) else []
     rows = found.rows if isinstance(found, Results) else [found] if isinstance(found, Mapping) else found
     if not isinstance(rows, (list, tuple)) or not all(isinstance(row, Mapping) for row in rows):
         raise TypeError(f"the task must return a row, a list of rows or Results, not {found!r:.100}")
     return Outcome([_row(row, arguments) for row in rows], units, by)
+
+
+def _by(said: Any) -> list[str]:
+    """Columns that a task's meta names; none if it uses the word for something else."""
+    return [str(name) for name in said] if isinstance(said, (list, tuple)) else []
 
 
 def _row(measures: Mapping[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Result tables: rows of plain values, their units, and how they came about."""
 
 import datetime
+import io
 import os
 import platform
 import subprocess
@@ -76,6 +77,8 @@ def _write(target: Target, content: bytes) -> None:
     """Into an open file as it is; else the whole file, or nothing."""
     if isinstance(target, (str, os.PathLike)):
         write_whole(Path(target), content)
+    elif isinstance(target, io.TextIOBase) or not hasattr(target, "write"):  # type: ignore[redundant-expr]
+        raise TypeError(f"where to must be a file's name or an open file of bytes, not {type(target).__name__}")
     else:
         target.write(content)
 

@@ -70,8 +70,10 @@ class SweepFile(AbstractContextManager["SweepFile", None]):
     def _take(self, document: Any, n_points: int, where: str) -> None:
         try:
             place, rows, units = document["point"], document["rows"], document["units"]
-            outcome = Outcome(rows, units, document.get("by", []))
+            by = document.get("by", [])
+            outcome = Outcome(rows, units, by)
             right = type(place) is int and 0 <= place < n_points and isinstance(rows, list) and isinstance(units, dict)
+            right = right and isinstance(by, list) and all(isinstance(name, str) for name in by)
             failed = outcome.failed
         except (TypeError, KeyError):
             right = False
