@@ -20,6 +20,12 @@ def said(results: Results) -> str:
     return json.dumps(list(map(dict, results.rows)))
 
 
+def need_dask() -> None:
+    """Skip where there is no Dask, but not in CI."""
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("distributed", reason="distributed is not installed: pip install -e .[cluster]")
+
+
 def column(results: Results, name: str) -> list[Any]:
     """One column."""
     return [row[name] for row in results.rows]

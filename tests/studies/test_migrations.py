@@ -119,10 +119,12 @@ def test_link__that_goes_down() -> None:
         ({"seconds_per_window": 0}, InvalidArgument, "seconds_per_window"),
     ],
 )
-def test_arguments__are_refused(monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], error: type[Exception], word: str) -> None:
+def test_arguments__are_refused(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], error: type[Exception], word: str
+) -> None:
     """Before there is a guest."""
     monkeypatch.setattr("npt.studies.migrations.guest", None)
-    arguments = {"writer": writer(SMALL), "policies": ["xen"]} | more
+    arguments: dict[str, Any] = {"writer": writer(SMALL), "policies": ["xen"], **more}
     with pytest.raises(error, match=word):
         compare_policies(**arguments)
 

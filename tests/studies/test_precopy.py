@@ -93,6 +93,71 @@ def test_precopy__rounds_up_and_down() -> None:
     assert precopy(10, 3, 7, policy="propolis").rounds[0].dirtied == 10
 
 
+@pytest.mark.parametrize(
+    ("policy", "live", "rest"),
+    [
+        ("propolis", 1, 500),
+        ("freebsd", 4, 62),
+        ("xen", 1, 500),
+        ("qemu", 10, 0),
+        ("cloud-hypervisor", 10, 0),
+        ("post-copy", 1, 500),
+    ],
+)
+def test_precopy__no_downtime_at_all_under_each(policy: str, live: int, rest: int) -> None:
+    """Halves, as above: who aims at it goes on until nothing is left; fifty pages are more than all there is here."""
+    result = precopy(1000, 1000, 500, policy=policy, downtime=0)
+    assert (result.live_sends, result.rounds[-1].n_bytes) == (live, rest)
+    assert result.downtime_ns == (0 if policy == "post-copy" else rest * MS)
+    assert result.converged is (result.downtime_ns == 0)
+
+
+@pytest.mark.parametrize(("rate", "touched"), [(1000, 500), (3000, 1500)])
+def test_precopy__post_copy_as_fast_as_the_link_or_faster(rate: int, touched: int) -> None:
+    """All is missing. In its second ``rate`` pages are touched, half of them missing; of all pages none is fetched twice."""
+    result = precopy(1000 * PAGE_SIZE, 1000 * PAGE_SIZE, rate * PAGE_SIZE, policy="post-copy", latency=0.001)
+    assert [one.n_bytes for one in result.rounds] == [1000 * PAGE_SIZE] * 2
+    in_its_time = touched * 1001 // 1000  # a send takes a millisecond more than its second
+    assert result.faults == min(in_its_time, 1000)
+    assert result.stall_ns == result.faults * 2 * MS
+    assert (result.downtime_ns, result.converged) == (MS, True)
+
+
+def test_precopy__post_copy_of_one_page() -> None:
+    """A quarter of it is left, and next to never touched in its millisecond."""
+    result = precopy(PAGE_SIZE, 10**6, 250_000, policy="post-copy")
+    assert [(one.kind, one.n_bytes) for one in result.rounds] == [("live", 4096), ("post", 1024)]
+    assert (result.faults, result.stall_ns, result.downtime_ns) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("options", ["auto_converge=yes", "dirty_limit=1"])
+@pytest.mark.parametrize(
+    ("rate", "live", "slowed"), [(0, 1, False), (BANDWIDTH // 2, 5, False), (BANDWIDTH // 2 + 4096, 5, True)]
+)  # fmt: skip
+def test_precopy__qemu_slows_beyond_half(options: str, rate: int, live: int, slowed: bool) -> None:
+    """Half of what was sent is not more than half: 4096, 2048, 1024, 512 and 256 MiB are sent live, and 128 fit in 0.2 s."""
+    result = precopy(RAM, BANDWIDTH, rate, policy=f"qemu:{options}", downtime=0.2)
+    sent = [one.n_bytes / MIB for one in result.rounds]
+    if slowed:
+        assert sent[:3] == pytest.approx([4096, 2048, 1024], rel=1e-4)
+        assert sent[3] == pytest.approx(1024 * 0.5 * 0.8 if "auto" in options else 0, rel=1e-4, abs=1e-4)
+    else:
+        assert sent == [4096 / 2**number for number in range(live + 1)] if rate else [4096, 0]
+        assert {one.throttle for one in result.rounds} == {0}
+
+
+@pytest.mark.parametrize(
+    ("timeout", "downtime", "live", "cancelled"),
+    [(8.192, 0, 2, True), (8.1920001, 0, 3, True), (4.096, 4.096, 1, False), (0, 4.0959999, 1, True)],
+)
+def test_precopy__cloud_hypervisor_looks_at_what_fits_and_then_at_the_clock(
+    timeout: float, downtime: float, live: int, cancelled: bool
+) -> None:
+    """A send of all memory takes 4.096 s: after two of them 8.192 s are over, not a tenth of a microsecond more."""
+    result = precopy(RAM, BANDWIDTH, BANDWIDTH, policy=f"cloud-hypervisor:timeout={timeout}", downtime=downtime)
+    assert (result.live_sends, result.cancelled, result.converged) == (live, cancelled, not cancelled)
+
+
 @pytest.mark.parametrize(("pages", "live"), [(49, 1), (50, 2)])
 def test_precopy__xen_stops_below_fifty_pages(pages: int, live: int) -> None:
     """A thousand pages take a second, in which so many are dirtied; fifty take so little that two are."""
@@ -210,6 +275,15 @@ def test_precopy__knows_its_policies() -> None:
         ({"policy": "freebsd:rounds=0"}, "rounds must be from 1"),
         ({"policy": "freebsd:rounds=3,rounds=4"}, "said twice"),
         ({"policy": "freebsd:"}, "not of the form"),
+        ({"policy": "qemu:auto_converge=yes,dirty_limit=1"}, "exclude each other"),
+        ({"policy": "qemu:initial=50,most=40"}, "initial 50 is more than most, 40"),
+        ({"policy": "qemu:dirty_limit=-1"}, "dirty_limit must be from 0"),
+        ({"policy": "cloud-hypervisor:timeout=nan"}, "timeout must be from 0"),
+        ({"policy": "post-copy:rounds=0"}, "rounds must be from 1"),
+        ({"policy": "xen:sends=0"}, "sends must be from 1"),
+        ({"policy": "xen:pages=-1"}, "pages must be from 0"),
+        ({"bandwidth": 1 << 2000}, "bandwidth"),
+        ({"ram": 1 << 63}, "ram"),
     ],
 )
 def test_precopy__refuses(change: dict[str, object], what: str) -> None:
@@ -219,7 +293,9 @@ def test_precopy__refuses(change: dict[str, object], what: str) -> None:
         precopy(**(arguments | change))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [{"ram": 1.5}, {"ram": True}, {"bandwidth": "1"}, {"policy": 4}, {"max_rounds": 2.0}])
+@pytest.mark.parametrize(
+    "change", [{"ram": 1.5}, {"ram": True}, {"bandwidth": "1"}, {"policy": 4}, {"max_rounds": 2.0}, {"zero": 1.0}]
+)
 def test_precopy__refuses_types(change: dict[str, object]) -> None:
     """Floats, bools and words where they do not belong."""
     arguments: dict[str, object] = {"ram": RAM, "bandwidth": BANDWIDTH, "dirty_rate": RATE, "policy": "freebsd"}

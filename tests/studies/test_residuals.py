@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npt import InvalidArgument
-from npt.studies import Results, residuals, writer
+from npt.studies import Results, compare, residuals, writer
 
 MIB = 1 << 20
 PAGE = 4096
@@ -51,7 +51,17 @@ def test_residuals__say_what_was_compared() -> None:
     assert [row["round"] for row in rows] == [1, 2, 3]
     assert {row["policy"] for row in rows} == {"freebsd"}
     assert {row["seed"] for row in rows} == {3}
+    assert {row["max_rounds"] for row in rows} == {2}
     assert all(row["residual"] == row["engine_bytes"] / row["model_bytes"] - 1 for row in rows)
+
+
+def test_residuals__other_parameters_are_other_cases() -> None:
+    """With several bandwidths, too, which are text."""
+    text, more = "zipf:pages=50,windows=5,accesses=20", {"dirty_rate": MIB, "policy": "propolis"}
+    a = residuals(writer(text), bandwidth=[MIB, 2 * MIB], **more)  # type: ignore[arg-type]
+    b = residuals(writer(text), bandwidth=[MIB, 2 * MIB], latency=1, **more)  # type: ignore[arg-type]
+    assert {row["bandwidth"] for row in a.rows} == {"1048576.0,2097152.0"}
+    assert [compare(a, one).meta["matched"] for one in (a, b)] == [2, 0]
 
 
 def test_residuals__refuses() -> None:

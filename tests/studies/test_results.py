@@ -1,5 +1,6 @@
 """Result tables: saved, loaded, refused."""
 
+import io
 import json
 import os
 import threading
@@ -255,3 +256,16 @@ def test_save__through_a_link_keeps_link_and_mode(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert "seed" in target.read_text()
     assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("form", ["to_json", "to_jsonl", "to_csv"])
+def test_save__into_an_open_file(tmp_path: Path, form: str) -> None:
+    """The same bytes, behind what is there, and it stays open; what is no file of bytes is refused."""
+    made, path, opened = Results([{"a": 1, "b": "\u00e9"}], {"seed": 1}, {"a": "ns"}), tmp_path / "r", io.BytesIO(b"before ")
+    opened.seek(0, io.SEEK_END)
+    getattr(made, form)(path)
+    getattr(made, form)(opened)
+    assert opened.getvalue() == b"before " + path.read_bytes()
+    for target in (io.StringIO(), 5, None, b"name"):
+        with pytest.raises(TypeError, match="a file's name or an open file of bytes"):
+            getattr(made, form)(target)

@@ -1,6 +1,7 @@
 """Two result tables side by side, against ratios worked out by hand."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,3 +119,34 @@ def test_compare__too_many_repeats_are_refused() -> None:
     many = of(*({"p": 1, "x": 1 + k} for k in range(2100)))
     with pytest.raises(InvalidArgument, match="2100 and 2100 rows are no repeats"):
         compare(many, many, by=["p"])
+
+
+def of_a_study(seed: int = 1) -> Results:
+    """That says what its cases are told by."""
+    return Results([{"p": 1, "seed": seed, "x": 2}, {"p": 2, "seed": seed, "x": 3}], {"by": ["p"]})
+
+
+def test_by__is_what_both_say(tmp_path: Path) -> None:
+    """Read back from a file, too; seeds are no measure."""
+    path = tmp_path / "a.json"
+    of_a_study().to_json(path)
+    found = compare(Results.load(path), of_a_study(seed=4))
+    assert [(row["p"], row["measure"], row["ratio"]) for row in found.rows] == [(1, "x", 1), (2, "x", 1)]
+    assert found.meta["by"] == ["p"]
+    assert [row["measure"] for row in compare(of_a_study(), of_a_study(), measures=["seed"]).rows] == ["seed"] * 2
+
+
+@pytest.mark.parametrize("meta", [{}, {"by": ["x"]}, {"by": "p"}, {"by": None}])
+def test_by__that_not_both_say(meta: dict[str, Any]) -> None:
+    """Two studies, or a CSV: one has to be asked."""
+    other = Results([{"p": 1, "x": 2}], meta)
+    for a, b in ((of_a_study(), other), (other, of_a_study()), (of({"p": 1, "x": 2}), of({"p": 1, "x": 2}))):
+        with pytest.raises(InvalidArgument, match="do not both name the same"):
+            compare(a, b)
+    assert compare(of_a_study(), other, by=["p"]).meta["matched"] == 1
+
+
+def test_by__columns_that_there_are_not() -> None:
+    """A result without rows has no columns."""
+    with pytest.raises(InvalidArgument, match="b has no column 'p'; it has none"):
+        compare(of_a_study(), Results([], {"by": ["p"]}))

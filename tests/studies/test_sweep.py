@@ -84,6 +84,20 @@ def test_units__are_what_all_points_say() -> None:
     assert found.units == {"a": "ns"}
 
 
+def test_by__the_axes_and_what_the_points_say(tmp_path: Path) -> None:
+    """From a file, too; a meta that uses the word for something else says nothing."""
+
+    def task(x: int, seed: int) -> Results:
+        return Results([{"phase": 1}, {"phase": 2}], {"by": [["phase", "x"], "phase", None, 7][x]})
+
+    path = tmp_path / "s"
+    for _ in range(2):
+        found = sweep(task, {"x": range(4)}, save=path)
+        assert column(found, "error") == [None] * 8
+        assert found.meta["by"] == ["x", "phase"]
+    assert len(path.read_text().splitlines()) == 5
+
+
 def test_rows__all_have_the_same_columns() -> None:
     """None where a point had no such measure."""
     found = sweep(lambda x, seed: {"ab"[x]: x}, {"x": [0, 1]})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from npt.studies import sweep
-from tests.studies.sweep_tasks import column, count, die_at, fail_at, measure, said
+from tests.studies.sweep_tasks import column, count, die_at, fail_at, measure, need_dask, said
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,7 @@ def cluster() -> Iterator[Any]:
 
     Whoever wants something that a lost worker had gives up sooner, too: usually Dask tries for half a minute.
     """
-    if os.environ.get("CI") != "true":
-        pytest.importorskip("distributed", reason="distributed is not installed: pip install -e .[cluster]")
+    need_dask()
     dask, distributed = import_module("dask"), import_module("distributed")
     settings = {"distributed.scheduler.allowed-failures": 0, "distributed.comm.timeouts.connect": "3s"}
     with (
