@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 
-from npt import NPT, InvalidArgument, LinkDown, ReservoirExhausted
+from npt import EPT, NPT, InvalidArgument, LinkDown, PteFormat, ReservoirExhausted
 from npt.studies import POLICIES, Results, Timed, compare, compare_policies, policies_memory, policy, writer
+from npt.studies.guests import guest
 
 PAGE, MS = 4096, 10**6
 STEADY = "sequential:pages=1000,windows=50,accesses=20"
@@ -53,6 +55,22 @@ def test_rows__of_several_are_those_of_each_alone() -> None:
     assert [row for name in POLICIES for row in of(SMALL, name, **more).rows] == list(together)
     assert {row["bytes_sent"] - row["bytes_resent"] for row in together} == {32 * PAGE}
     assert {(row["format"], row["target_format"]) for row in together} == {("ept", "npt")}
+
+
+def test_guests__are_of_the_formats_and_are_filled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is in their memory: half of the source's pages have words, which come from the seed; the target has none."""
+    module, made = import_module("npt.studies.migrations"), list[tuple[int, PteFormat]]()
+    monkeypatch.setattr(module, "guest", lambda *said: made.append(said) or guest(*said))
+    of(SMALL, "xen", "propolis", target_format=NPT)
+    assert made == [(64 * PAGE, EPT), (64 * PAGE, NPT)]
+    fresh, used, target = (np.full((64, PAGE // 8), number, np.uint64) for number in (0, 7, 7))
+    module._fill(fresh, target, 0.5, 3)
+    module._fill(used, target, 0.5, 3)
+    assert np.array_equal(fresh, used)
+    assert fresh.any(axis=1).sum() == 32
+    assert not target.any()
+    module._fill(used, target, 0.5, 4)
+    assert not np.array_equal(fresh, used)
 
 
 def test_rows__a_migration_that_was_cancelled_proves_nothing() -> None:

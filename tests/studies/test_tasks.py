@@ -61,10 +61,14 @@ def test_formats__by_name() -> None:
     ("name", "axes", "n_rows"),
     [
         ("precopy", {"policy": ["xen"], "zero": [0, PAGE], "compression": [1, 2.5]}, 4),
-        ("migrate", {"history": [SMALL], "policy": ["xen:sends=2"], "bandwidth": [10**6, 10**7], "format": ["npt"]}, 2),
+        (
+            "migrate",
+            {"history": [SMALL], "policy": ["qemu:auto_converge=yes"], "bandwidth": [10**7, 10**8], "format": ["npt"]},
+            2,
+        ),
         ("dirty", {"history": [SMALL], "mechanism": ["pml", "ring"], "ring": [8, 16], "windows": [2]}, 4),
         ("dirty-log", {"vcpu_bytes": [PAGE], "vcpus": [1, 2], "seed": [3]}, 18),
-        ("populate", {"size": [1 << 20], "way": ["eager", "range"], "piece": [PAGE], "touches": [3], "repeat": [1]}, 2),
+        ("populate", {"size": [1 << 20], "way": ["eager", "range"], "piece": [PAGE], "touches": [999], "repeat": [1]}, 2),
     ],
 )
 def test_sweep__of_each(monkeypatch: pytest.MonkeyPatch, name: str, axes: dict[str, Any], n_rows: int) -> None:
