@@ -88,7 +88,7 @@ def migrate(
     seconds_per_window
         What a window of a writer takes that is not ``Timed``.
     progress
-        Called with ``(number of the send, pages sent, pages to send)``. What it raises ends the migration.
+        Called with ``(number of the send, pages sent of it, pages of it in all)``. What it raises ends the migration.
 
     Returns
     -------
@@ -186,6 +186,7 @@ class _Migration:
         self._done = 0  # accesses
         self._kept: list[Window] = []  # what the guest would have done had it not been kept waiting
         self._number = 0  # of the send
+        self._arrived = 0  # pages at the target, since the guest runs there
         self._log = empty(self._n_pages)  # all that was harvested
         self._dirty = empty(self._n_pages)  # by the last harvest
         self._buffer: U8Array = np.empty((_AT_ONCE, PAGE_SIZE), np.uint8)
@@ -282,14 +283,17 @@ class _Migration:
     def _send(self, pages: U64Array) -> None:
         """Copy pages as they are now."""
         self._number += 1
-        sent = 0
+        self._copy(pages, 0, pages.size)
+
+    def _copy(self, pages: U64Array, sent: int, of: int) -> None:
+        """Copy pages of a send that has so many in all."""
         for gpas, room in self._parts(pages):
             data = self._read(self._reader, gpas, room)
             with self._storer.hold_many(gpas, Prot.RW) as held:
                 held.scatter(data)
             sent += gpas.size
             if self._progress is not None:
-                self._progress(self._number, sent, pages.size)
+                self._progress(self._number, sent, of)
 
     def _not_zero(self) -> U64Array:
         """Pages that are not all zero at one end or the other."""
@@ -321,21 +325,24 @@ class _Migration:
         missing = np.zeros(self._n_pages, np.bool_)
         missing[pages.astype(np.int64)] = True
         guest, faults = _Guest(self._target, self._start), 0
+        self._number += 1
         try:
             self._compare(self._all[~missing])
             for first in range(0, pages.size, _PUSHED):
                 part = pages[first : first + _PUSHED]
                 for window in self._timed.during(course.last_ns(part.size << PAGE_SHIFT) - course.link.latency):
                     wanted = np.unique(window.pages[missing[window.pages.astype(np.int64)]])
-                    self._fetch(wanted, missing)
+                    self._fetch(wanted, missing, pages.size)
                     faults += wanted.size
                     self._access(guest, window)
-                self._fetch(part[missing[part.astype(np.int64)]], missing)
+                self._fetch(part[missing[part.astype(np.int64)]], missing, pages.size)
         finally:
             guest.close()
         return course.post(pages.size << PAGE_SHIFT, faults, faults * page_ns)
 
-    def _fetch(self, pages: U64Array, missing: NDArray[np.bool_]) -> None:
-        self._send(pages)
+    def _fetch(self, pages: U64Array, missing: NDArray[np.bool_], of: int) -> None:
+        """Some of the last send's pages."""
+        self._copy(pages, self._arrived, of)
+        self._arrived += pages.size
         self._compare(pages)
         missing[pages.astype(np.int64)] = False

@@ -5,7 +5,11 @@ each time (``sequential``, ``strided``) until it has written to all of its memor
 its length only. It does not hold where pages are written again within a round: a page counts once however often it is written,
 so of the pages written in each window fewer and fewer are new, the longer the round is. With ``uniform`` writes to n pages, k
 writes dirty ``n * (1 - exp(-k / n))`` of them, and ``zipf`` has its hot pages in every window. There the engine sends less than
-the model says, most so in the long first rounds.
+the model says, and by that has shorter rounds, too.
+
+For 100000 pages, a dirty rate of two fifths of the bandwidth and four live sends the engine's later sends are off by less than
+1 % for ``sequential`` and ``strided``; smaller by 15 % to 20 % for ``uniform`` with 5000 accesses a window, and by a third to a
+half for ``zipf`` with 10000: what a window dirties by itself, which is what the rate counts, is mostly dirty already.
 """
 
 from collections.abc import Sequence

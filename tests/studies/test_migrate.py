@@ -122,6 +122,22 @@ def test_migrate__post_copy_waits_for_pages_on_their_way() -> None:
     assert moved.downtime_ns == 0
 
 
+@pytest.mark.parametrize("policy", ["propolis", "post-copy"])
+def test_migrate__tells_of_each_send_from_its_first_page_to_its_last(policy: str) -> None:
+    """Fetched pages and those that come in order are of one send."""
+    told: list[tuple[int, int, int]] = []
+    with hosts() as (source, target):
+        moved = migrate(
+            source.space, target.space, writer(ZIPF), policy=policy, bandwidth=RATE, gpa=BASE,
+            progress=lambda *said: told.append(said),
+        )  # fmt: skip
+    for one in moved.rounds:
+        sent = [pages for number, pages, of in told if (number, of) == (one.number, one.n_bytes // PAGE)]
+        assert sent == sorted(sent)
+        assert sent[-1] == one.n_bytes // PAGE
+    assert {number for number, _, _ in told} == {1, 2}
+
+
 def test_migrate__leaves_out_pages_that_are_zero() -> None:
     """At both ends: what the target had there has to go."""
     with hosts() as (source, target):
@@ -151,8 +167,10 @@ class Failure(Exception):
 
 
 @pytest.mark.parametrize("round", range(1, 6))
-@pytest.mark.parametrize("error", [Failure, KeyboardInterrupt])
-def test_migrate__fails_at_any_round(round: int, error: type[BaseException]) -> None:
+@pytest.mark.parametrize(
+    ("error", "policy"), [(Failure, "freebsd"), (KeyboardInterrupt, "freebsd"), (Failure, "post-copy:rounds=4")]
+)
+def test_migrate__fails_at_any_round(round: int, error: type[BaseException], policy: str) -> None:
     """What was ever dirty is in the log again; another try arrives."""
 
     def fail(number: int, sent: int, of: int) -> None:
@@ -166,7 +184,7 @@ def test_migrate__fails_at_any_round(round: int, error: type[BaseException]) -> 
         client.write(BASE + 11 * PAGE, b"early")
         client.destroy()
         with pytest.raises(error):
-            migrate(source.space, target.space, timed, policy="freebsd", bandwidth=RATE, gpa=BASE, progress=fail)
+            migrate(source.space, target.space, timed, policy=policy, bandwidth=RATE, gpa=BASE, progress=fail)
         changed = set(np.flatnonzero((source.memory != before).any(axis=1)).tolist())
         assert 11 in changed
         assert changed <= dirty(source.space)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from npt import EPT, NPT, InvalidArgument, LinkDown, PteFormat, ReservoirExhausted
 from npt.studies import POLICIES, Results, Timed, compare, compare_policies, policies_memory, policy, writer
-from npt.studies.guests import guest
+from npt.studies.guests import Guest, guest
 
 PAGE, MS = 4096, 10**6
 STEADY = "sequential:pages=1000,windows=50,accesses=20"
@@ -60,7 +61,12 @@ def test_rows__of_several_are_those_of_each_alone() -> None:
 def test_guests__are_of_the_formats_and_are_filled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is in their memory: half of the source's pages have words, which come from the seed; the target has none."""
     module, made = import_module("npt.studies.migrations"), list[tuple[int, PteFormat]]()
-    monkeypatch.setattr(module, "guest", lambda *said: made.append(said) or guest(*said))
+
+    def note(length: int, form: PteFormat) -> AbstractContextManager[Guest]:
+        made.append((length, form))
+        return guest(length, form)
+
+    monkeypatch.setattr(module, "guest", note)
     of(SMALL, "xen", "propolis", target_format=NPT)
     assert made == [(64 * PAGE, EPT), (64 * PAGE, NPT)]
     fresh, used, target = (np.full((64, PAGE // 8), number, np.uint64) for number in (0, 7, 7))
