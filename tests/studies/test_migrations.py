@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from npt import EPT, NPT, InvalidArgument, LinkDown, PteFormat, ReservoirExhausted
-from npt.studies import POLICIES, Results, Timed, compare, compare_policies, policies_memory, policy, writer
+from npt.studies import POLICIES, Results, Timed, compare, compare_policies, policies_memory, policy, precopy, writer
 from npt.studies.guests import Guest, guest
 
 PAGE, MS = 4096, 10**6
@@ -47,6 +47,34 @@ def test_rows__by_hand() -> None:
         assert row["total_ns"] == sum(sends) * MS
         assert (row["proven"], row["cancelled"]) == (True, False)
         assert row["converged"] is (row["policy"] != "propolis")
+
+
+@pytest.mark.parametrize(
+    ("text", "downtime", "pages", "throttles"),
+    [
+        # All pages are written in each of the first two sends. From the third on a hundred a second.
+        (f"qemu:dirty_limit={100 * PAGE}", 0.05, [1000, 1000, 1000, 100, 10], [0, 0, 0, 0, 0]),
+        # Of the guest's time 0.8 s pass in the third send, 0.64 s in the fourth, then 0.448, 0.3136 and 0.1878: 4.3894 s
+        # in all, in which 4389 pages are written; 4201 of them before the last of these sends.
+        (
+            "qemu:auto_converge=yes",
+            0.3,
+            [1000, 1000, 1000, 800, 640, 448, 313, 188],
+            [0, 0, 20, 20, 30, 30, 40, 0],
+        ),
+    ],
+)
+def test_qemu__slows_the_guest(text: str, downtime: float, pages: list[int], throttles: list[int]) -> None:
+    """Which writes as many pages a second as the link takes."""
+    told: list[tuple[str, int, int]] = []
+    more = {"bandwidth": 1000 * PAGE, "dirty_rate": 1000 * PAGE, "downtime": downtime}
+    (row,) = of(STEADY, text, **more, progress=lambda *said: told.append(said)).rows
+    assert [of for _, done, of in told if done == of] == pages
+    assert (row["live_sends"], row["downtime_ns"], row["converged"]) == (len(pages) - 1, pages[-1] * MS, True)
+    assert row["total_ns"] == sum(pages) * MS
+    model = precopy(1000 * PAGE, 1000 * PAGE, 1000 * PAGE, policy=text, downtime=downtime)
+    assert [one.throttle for one in model.rounds] == throttles
+    assert [one.n_bytes / PAGE for one in model.rounds] == pytest.approx(pages, abs=1)
 
 
 def test_rows__of_several_are_those_of_each_alone() -> None:
