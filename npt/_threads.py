@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from npt import _collector
 from npt.errors import InvalidArgument
 
-__all__ = ["default_threads", "share"]
+__all__ = ["default_threads", "share", "surely"]
 
 _MOST = 8  # threads by default: more do not read faster than the memory lets them
 _MOST_HELPERS = 32  # whatever a caller says
@@ -144,21 +144,26 @@ class _Sharing:
 
     def _close_surely(self) -> None:
         """See that nobody is at it any more, whatever comes."""
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                self._close()
-                break
-            except BaseException as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+        surely(self._close)
 
     def _close(self) -> None:
         with self._lock:
             self._closed = True
         while self._helping:
             self._gone.get()
+
+
+def surely(work: Callable[[], object]) -> None:
+    """Do something that can be done again until nothing breaks it off; what did is raised then."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            work()
+            break
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _ask(work: Callable[[], None], n: int) -> None:

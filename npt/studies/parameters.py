@@ -86,19 +86,19 @@ def check(made: Any) -> None:
         object.__setattr__(made, name, rule.kind(value))
 
 
-def from_words(forms: Mapping[str, tuple[str, Form]], words: list[str]) -> dict[str, Any]:
+def from_words(forms: Mapping[str, tuple[str, Form]], words: list[str], kind: str = "parameter") -> dict[str, Any]:
     """Arguments by name, from words like ``seed=3``; ``forms`` has names and forms by key.
 
-    Where there is a key ``pages``, there may be a ``size`` instead.
+    Where there is a parameter ``pages``, there may be a ``size`` instead; not so with other kinds.
     """
-    keys = [*(["size"] if "pages" in forms else []), *forms]
+    keys = [*(["size"] if kind == "parameter" and "pages" in forms else []), *forms]
     made: dict[str, Any] = {}
     for word in words:
         key, equals, value = (part.strip() for part in word.partition("="))
         if not (key and equals and value):
             raise InvalidArgument(f"{word!r} is not of the form name=value")
         if key not in keys:
-            raise InvalidArgument(f"{key!r} is no parameter of it; these are: {', '.join(keys)}")
+            raise InvalidArgument(f"{key!r} is no {kind} of it; {'these are: ' + ', '.join(keys) if keys else 'it has none'}")
         name, rule = forms["pages" if key == "size" else key]
         if name in made:
             raise InvalidArgument(f"{key} is said twice" if key not in ("size", "pages") else "pages or size are said twice")

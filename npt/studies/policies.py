@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from npt.errors import InvalidArgument
-from npt.studies.parameters import check, flag, form, real, whole
+from npt.studies.parameters import check, flag, form, from_words, real, whole
 from npt.units import PAGE_SHIFT
 
 __all__ = [
@@ -315,23 +315,7 @@ def policy(text: str | Policy) -> Policy:
     if kind is None:
         raise InvalidArgument(f"{name!r} is no policy; there are {', '.join(POLICIES)}")
     try:
-        return kind(**_options(kind, options.split(",") if colon else []))
+        forms = {form(one).key: (one.name, form(one)) for one in fields(kind)}
+        return kind(**from_words(forms, options.split(",") if colon else [], "option"))
     except InvalidArgument as error:
         raise InvalidArgument(f"{text}: {error.strerror}") from None
-
-
-def _options(kind: type[Policy], words: list[str]) -> dict[str, Any]:
-    """Arguments of a policy, from words like ``rounds=3``."""
-    forms = {form(one).key: (one.name, form(one)) for one in fields(kind)}
-    made: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = (part.strip() for part in word.partition("="))
-        if not (key and equals and value):
-            raise InvalidArgument(f"{word!r} is not of the form name=value")
-        if key not in forms:
-            raise InvalidArgument(f"{key!r} is no option of it; {'these are: ' + ', '.join(forms) if forms else 'it has none'}")
-        name, rule = forms[key]
-        if name in made:
-            raise InvalidArgument(f"{key} is said twice")
-        made[name] = rule.parse(value)
-    return made

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
+from npt._threads import surely
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
 
@@ -109,15 +110,7 @@ class VcpuThreads:
 
     def close(self) -> None:
         """End all threads, whatever comes; an interrupt is raised when none runs any more."""
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                self._close()
-                break
-            except BaseException as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+        surely(self._close)
 
     def _close(self) -> None:
         self.ending = True
