@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from npt.testing import ScenarioFailed, Twins, plant
+from tests.interleavings.scenario import Edit, variant
 
 __all__ = ["KEPT", "Fault", "kept"]
 
@@ -35,8 +35,8 @@ class Fault:
         Pattern of why the scenario fails then.
     python : tuple of (class, function, old text, new text)
         Edits of Python functions.
-    kernels : dict of str to list of (old text, new text)
-        Edits of kernels, by file.
+    kernels : tuple of (file, old text, new text)
+        Edits of kernels.
     """
 
     name: str
@@ -44,18 +44,15 @@ class Fault:
     variant: str
     says: str
     python: tuple[tuple[type, str, str, str], ...] = ()
-    kernels: tuple[tuple[str, str, str], ...] = ()
+    kernels: tuple[Edit, ...] = ()
 
     @contextmanager
     def planted(self) -> Iterator[Twins]:
         """Have it in place, and the twins of kernels that have it."""
-        edits: dict[str, Any] = {}
-        for file, old, new in self.kernels:
-            edits.setdefault(file, []).append((old, new))
         with ExitStack() as planted:
             for owner, name, old, new in self.python:
                 planted.enter_context(plant(vars(owner)[name], old, new))
-            yield Twins(edits=edits)
+            yield variant(self.variant).twins(self.kernels)
 
     def explains(self, failure: ScenarioFailed) -> bool:
         """Whether a scenario failed for the reason that this is."""

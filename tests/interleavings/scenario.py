@@ -17,11 +17,12 @@ from npt import EPT, NPT, PteFormat, _host
 from npt.testing import Explored, Play, Twins, explore, replay, sample
 from tests.interleavings.scene import Case
 
-__all__ = ["LONG", "Variant", "scenario", "variant", "variants"]
+__all__ = ["LONG", "Edit", "Variant", "scenario", "variant", "variants"]
 
 LONG = os.environ.get("NPT_LONG") == "1"
 
 Build = Callable[[Case], Play]
+Edit = tuple[str, str, str]  # of a kernel: file, old text, new text
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Variant:
         Random schedules to be run in CI; None runs all with two preemptions.
     small : bool
         What always holds is checked after each step, too.
+    kernels : tuple of (file, old text, new text)
+        Edits of kernels that make it smaller.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Variant:
     preemptions: int
     sampled: int | None
     small: bool
+    kernels: tuple[Edit, ...]
 
     def __str__(self) -> str:
         return f"{self.name}-{self.form.name}" + (f"-tlb{self.tlb}" if self.tlb else "")
@@ -62,6 +66,13 @@ class Variant:
         """What ``explore`` wants."""
         case = Case(self.form, self.tlb, each_step, set() if seen is None else seen)
         return lambda: self.build(replace(case, seen=case.seen))
+
+    def twins(self, faults: Sequence[Edit] = ()) -> Twins:
+        """Kernels as their steps, with faults planted in them."""
+        edits: dict[str, list[tuple[str, str]]] = {}
+        for file, old, new in (*self.kernels, *faults):
+            edits.setdefault(file, []).append((old, new))
+        return Twins(edits=edits)
 
     def run(
         self,
@@ -76,7 +87,7 @@ class Variant:
         make = self.make(seen=seen, each_step=each_step)
         with _enough_memory():
             bound = self.preemptions if preemptions is None else preemptions
-            return explore(make, preemptions=bound, twins=twins, reduce=reduce)
+            return explore(make, preemptions=bound, twins=twins or self.twins(), reduce=reduce)
 
     def play(self, schedule: Sequence[int], twins: Twins) -> list[str]:
         """One schedule."""
@@ -88,7 +99,7 @@ class Variant:
         assert self.sampled is not None
         explored = self.run(seen, preemptions=1)
         with _enough_memory():
-            sampled = sample(self.make(seen=seen), self.sampled)
+            sampled = sample(self.make(seen=seen), self.sampled, twins=self.twins())
         n_steps, longest = explored.steps + sampled.steps, max(explored.longest, sampled.longest)
         return Explored(explored.schedules + sampled.schedules, n_steps, longest, explored.complete)
 
@@ -111,13 +122,14 @@ def scenario(
     preemptions: int = 2,
     sampled: int | None = None,
     small: bool = False,
+    kernels: tuple[Edit, ...] = (),
 ) -> Callable[[Build], Build]:
     """Enter a scenario, by its function's name."""
 
     def enter(build: Build) -> Build:
         every = list(product(forms, tlbs))
         for form, tlb in every if LONG or len(tlbs) == 1 else zip(forms, tlbs, strict=True):
-            one = Variant(build.__name__, build, frozenset(outcomes), form, tlb, preemptions, sampled, small)
+            one = Variant(build.__name__, build, frozenset(outcomes), form, tlb, preemptions, sampled, small, kernels)
             assert str(one) not in _VARIANTS, f"{one} is there twice"
             _VARIANTS[str(one)] = one
         return build

@@ -39,7 +39,7 @@ def test_fault__is_found_by_the_schedule_that_is_kept(fault: Fault) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault__is_found_by_a_search(fault: Fault) -> None:
     """With as few preemptions as will do, from nothing."""
-    _, failure = find(fault)
+    failure = find(fault)
     assert fault.explains(failure), str(failure)
 
 
