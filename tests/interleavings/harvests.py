@@ -1,9 +1,12 @@
 """Dirty bits beside who sets them and who clears them: none is lost."""
 
+from typing import Any
+
 import numpy as np
 
 from npt import EPT, Prot
-from npt.testing import Play, step
+from npt.space.gate import ON_CPU
+from npt.testing import Play, step, until
 from tests.interleavings.scenario import scenario
 from tests.interleavings.scene import FAR, HERE, NEXT, PAGE, Case, Copy, Scene, write
 
@@ -11,6 +14,7 @@ __all__: list[str] = []
 
 OLD, MIDDLE, NEW = 0x11, 0x1A, 0x22
 BLOCK = 4  # accesses that a vCPU does together where 64 would be steps without end; the threads' tests have all 64
+SMALL_BLOCKS = (("guest", "_BLOCK = np.uint64(64)", f"_BLOCK = np.uint64({BLOCK})"),)
 
 
 @scenario("the old one", "the middle one", "the new one", tlbs=(0, 2))
@@ -107,32 +111,60 @@ def first_write_against_harvest(case: Case) -> Play:
     return scene.play([lambda: write(vcpu, HERE, NEW), lambda: first.extend(copy.harvest())], finish)
 
 
-@scenario(
-    "in the first harvest", "in the second", forms=(EPT,),
-    kernels=(("guest", "_BLOCK = np.uint64(64)", f"_BLOCK = np.uint64({BLOCK})"),),
-)  # fmt: skip
+class _Later:
+    """Two pages, dirty and clean, under one leaf table, and a vCPU that writes to both, two blocks of accesses apart."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.scene = case, Scene(case)
+        ram = self.scene.ram(2)
+        self.scene.map(ram, HERE, resident=True)
+        self.scene.map(self.scene.ram(), FAR, resident=True)
+        self.vcpu = self.scene.vcpu()
+        write(self.vcpu, NEXT, OLD)
+        self.copy = Copy(self.scene, ram, HERE)
+        self.first: list[int] = []
+
+    def run(self) -> None:
+        gpas = np.full(2 * BLOCK + 1, FAR, np.uint64)
+        gpas[0], gpas[-1] = NEXT, HERE
+        self.vcpu.run(gpas, write=gpas != FAR, values=np.full(gpas.size, NEW))
+
+    def harvest(self) -> None:
+        self.first += self.copy.harvest()
+
+    def finish(self) -> None:
+        self.case.seen.add("in the first harvest" if 0 in self.first else "in the second")
+        self.copy.check()
+        assert self.copy.words == [NEW, NEW]
+
+
+@scenario("in the first harvest", "in the second", forms=(EPT,), kernels=SMALL_BLOCKS)
 def later_write_against_harvest(case: Case) -> Play:
     """The same in a run that knows the leaf table as touched: it wrote to the neighbour, two blocks of accesses before."""
-    scene = Scene(case)
-    ram = scene.ram(2)
-    scene.map(ram, HERE, resident=True)
-    scene.map(scene.ram(), FAR, resident=True)
-    vcpu = scene.vcpu()
-    write(vcpu, NEXT, OLD)
-    copy = Copy(scene, ram, HERE)
-    gpas = np.full(2 * BLOCK + 1, FAR, np.uint64)
-    gpas[0], gpas[-1] = NEXT, HERE
-    first: list[int] = []
+    later = _Later(case)
+    return later.scene.play([later.run, later.harvest], later.finish)
+
+
+@scenario("in the first harvest", "in the second", forms=(EPT,), kernels=SMALL_BLOCKS)
+def write_from_within_harvest(case: Case) -> Play:
+    """The same in a run that begins while the harvest takes tables, which keeps no vCPU out."""
+    later = _Later(case)
+    later.scene.never_still()
+    table, line = later.scene.space.table, later.vcpu.client.gate.line
+    summary, ended = table._summary, list[bool]()
 
     def run() -> None:
-        vcpu.run(gpas, write=gpas != FAR, values=np.full(gpas.size, NEW))
+        until(lambda: table.takes[0] & 1, "a harvest that takes tables")
+        later.run()
+        ended.append(True)
 
-    def finish() -> None:
-        case.seen.add("in the first harvest" if 0 in first else "in the second")
-        copy.check()
-        assert copy.words == [NEW, NEW]
+    def wait_for_vcpu(dirty: bool) -> Any:
+        if table.takes[0] & 1:
+            until(lambda: line[ON_CPU] or ended, "a vCPU that enters")
+        return summary(dirty)
 
-    return scene.play([run, lambda: first.extend(copy.harvest())], finish)
+    vars(table)["_summary"] = wait_for_vcpu
+    return later.scene.play([run, later.harvest], later.finish)
 
 
 @scenario("first the other's", "first its own", tlbs=(0, 2))

@@ -249,9 +249,8 @@ MARK_FAULTS = (
     Fault(
         "touched during a harvest is trusted",
         "a vCPU enters while a harvest takes tables, and remembers what it touched before that came to it",
-        "later_write_against_harvest-ept",
+        "write_from_within_harvest-ept",
         "copied ",
-        python=((Exclusion, "_lock_gates", "for gate in", "return False\n    for gate in"),),  # as if another vCPU were inside
         kernels=(("summary", "(since & _ONE) == _ZERO and atomic_load", "atomic_load"),),
     ),
     Fault(
