@@ -2,12 +2,14 @@
 
 import faulthandler
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 _SECONDS = 3600 if os.environ.get("NPT_LONG") else 300  # of one test
+_OFTEN = 1.0  # seconds: to set the watchdog anew for each of the many short tests would cost more than some of them
 
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -15,22 +17,35 @@ settings.register_profile("nightly", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
+class _Watchdog:
+    """Ends the process, and says where all threads are, unless it is heard of in time."""
+
+    def __init__(self, stderr: int) -> None:
+        self._stderr, self._heard = stderr, 0.0
+
+    def hear(self) -> None:
+        """Start the time anew, unless that was done just now."""
+        now = time.monotonic()
+        if now - self._heard > _OFTEN:
+            faulthandler.dump_traceback_later(_SECONDS, exit=True, file=self._stderr)
+            self._heard = now
+
+
 @pytest.fixture(scope="session")
-def real_stderr(pytestconfig: pytest.Config) -> Iterator[int]:
-    """The process's own standard error, not what pytest keeps until the test is over."""
+def session_watchdog(pytestconfig: pytest.Config) -> Iterator[_Watchdog]:
+    """It writes to the process's own standard error, not to what pytest keeps until the test is over."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        yield 2
-        return
-    with capture.global_and_fixture_disabled():
-        number = os.dup(2)
-    yield number
-    os.close(number)
+    number = 2
+    if capture is not None:
+        with capture.global_and_fixture_disabled():
+            number = os.dup(2)
+    yield _Watchdog(number)
+    faulthandler.cancel_dump_traceback_later()
+    if number != 2:
+        os.close(number)
 
 
 @pytest.fixture(autouse=True)
-def watchdog(real_stderr: int) -> Iterator[None]:
+def watchdog(session_watchdog: _Watchdog) -> None:
     """A test that hangs says where, in all threads, and takes the process with it."""
-    faulthandler.dump_traceback_later(_SECONDS, exit=True, file=real_stderr)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+    session_watchdog.hear()
