@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.kernels.compiled import Compiled, compile_all
+
 _SECONDS = 3600 if os.environ.get("NPT_LONG") else 300  # of one test
 _OFTEN = 1.0  # seconds: to set the watchdog anew for each of the many short tests would cost more than some of them
 
@@ -49,3 +51,9 @@ def session_watchdog(pytestconfig: pytest.Config) -> Iterator[_Watchdog]:
 def watchdog(session_watchdog: _Watchdog) -> None:
     """A test that hangs says where, in all threads, and takes the process with it."""
     session_watchdog.hear()
+
+
+@pytest.fixture(scope="session")
+def every_kernel(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """Compiled once, which takes a quarter of a minute, for all tests that look at what came of it."""
+    return compile_all(tmp_path_factory.mktemp("every-kernel"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from npt.kernels.jit import DISABLED
+from tests.kernels.compiled import Compiled, warm_up
 from tests.kernels.fresh import ROOT, run
 
 pytestmark = [
@@ -125,18 +126,11 @@ def test_cache__is_where_the_user_wants_it(cache: Path) -> None:
     assert Path(run(WORK, NUMBA_CACHE_DIR=str(cache))["directory"]).parent == cache
 
 
-def test_cache__every_kernel_can_be_cached(tmp_path: Path) -> None:
+def test_cache__every_kernel_can_be_cached(every_kernel: Compiled) -> None:
     """After ``warm_up`` in one process, ``warm_up`` in the next compiles nothing."""
-    code = """
-import json, npt
-n = npt.warm_up()
-from npt.kernels.jit import KERNELS
-stats = [d.stats for d, _ in KERNELS.values()]
-print(json.dumps([n, sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats)]))
-"""
-    n, hits, misses = run(code, NUMBA_CACHE_DIR=str(tmp_path))
+    n, hits, misses = every_kernel.counts
     assert (hits, misses) == (0, n)
-    assert run(code, NUMBA_CACHE_DIR=str(tmp_path)) == [n, n, 0]
+    assert warm_up(every_kernel.cache) == (n, n, 0)
 
 
 # What a first look at npt does.

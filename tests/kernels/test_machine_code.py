@@ -2,11 +2,14 @@
 
 import platform
 import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
 
 from npt.kernels.jit import DISABLED
+from tests.kernels.compiled import Compiled
 from tests.kernels.fresh import run
 
 pytestmark = [
@@ -15,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(platform.machine().lower() not in {"x86_64", "amd64"}, reason="knows the vectors of x86-64 only"),
 ]
 
-# Cached kernels have no assembly: compile them without a cache.
+# Cached kernels have no assembly: compile some without a cache.
 CODE = """
 import json
 from npt import kernels
@@ -24,7 +27,7 @@ kernels.load_all()
 asm = {}
 for name, (dispatcher, signature) in KERNELS.items():
     short = name.removeprefix("npt.kernels.")
-    if ONLY is None or short in ONLY:
+    if short in ONLY:
         _compile(dispatcher, signature)
         (compiled,) = dispatcher.overloads.values()
         asm[short] = compiled.library.get_asm_str()
@@ -60,27 +63,32 @@ class Code(NamedTuple):
         return GROUP * 64 // self.bits
 
 
-def compile_for(only: list[str] | None, **settings: str) -> Code:
-    """Compile kernels in a process of their own; all of them unless some are named."""
-    said = run(f"ONLY = {only!r}{CODE}", settings={"NUMBA_CACHE_DIR": NO_CACHE, **settings})
+def compile_for(machine: str) -> Code:
+    """Compile the kernels with loops for a machine, in a process of their own."""
+    settings = {"NUMBA_CACHE_DIR": NO_CACHE, "NUMBA_CPU_NAME": machine, "NUMBA_CPU_FEATURES": ""}
+    said = run(f"ONLY = {LOOPS + BITMAPS!r}{CODE}", settings=settings)
     _, bits = said["target"]
     assert bits in REGISTERS
     return Code(bits, said["asm"])
 
 
 @pytest.fixture(scope="module")
-def host() -> Code:
+def host(every_kernel: Compiled) -> Code:
     """Every kernel, for this machine."""
-    return compile_for(None)
+    return Code(every_kernel.bits, every_kernel.asm)
+
+
+@pytest.fixture(scope="module")
+def others() -> Iterator[dict[str, Future[Code]]]:
+    """What is being compiled for other machines, for two of them at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(compile_for, name) for name in MACHINES}
 
 
 @pytest.fixture(scope="module", params=["this one", *MACHINES])
-def code(request: pytest.FixtureRequest) -> Code:
+def code(request: pytest.FixtureRequest, host: Code, others: dict[str, Future[Code]]) -> Code:
     """The kernels with loops over entries or bitmaps, for machines with wide vectors and narrow ones."""
-    if request.param == "this one":
-        made: Code = request.getfixturevalue("host")
-        return made
-    return compile_for(LOOPS + BITMAPS, NUMBA_CPU_NAME=request.param, NUMBA_CPU_FEATURES="")
+    return host if request.param == "this one" else others[request.param].result()
 
 
 def body_of(asm: str) -> str:
