@@ -4,11 +4,12 @@ import faulthandler
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import settings
 
-from tests.kernels.compiled import Compiled, compile_all
+from tests.kernels.compiled import Compiled, Compiling
 
 _SECONDS = 3600 if os.environ.get("NPT_LONG") else 300  # of one test
 _OFTEN = 1.0  # seconds: to set the watchdog anew for each of the many short tests would cost more than some of them
@@ -54,6 +55,14 @@ def watchdog(session_watchdog: _Watchdog) -> None:
 
 
 @pytest.fixture(scope="session")
-def every_kernel(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Compiled once, which takes a quarter of a minute, for all tests that look at what came of it."""
-    return compile_all(tmp_path_factory.mktemp("every-kernel"))
+def compiling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiling]:
+    """Kernels that are compiled, beside the tests, for all tests that look at what came of it."""
+    pool = ThreadPoolExecutor(2)
+    yield Compiling.begin(pool, tmp_path_factory.mktemp("every-kernel"))
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session")
+def every_kernel(compiling: Compiling) -> Compiled:
+    """All of them, for this machine."""
+    return compiling.here.result()

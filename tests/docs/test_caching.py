@@ -66,6 +66,13 @@ def copy_package(target: Path) -> Path:
     return target
 
 
+@pytest.fixture(scope="module", autouse=True)
+def beside(request: pytest.FixtureRequest) -> None:
+    """If a test wants every kernel, those are compiled beside the tests before it: each of them takes one processor."""
+    if any("every_kernel" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("compiling")
+
+
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the two kernels of ``WORK`` in it; copy it before spoiling it."""
@@ -124,13 +131,6 @@ def test_cache__second_process_writes_nothing(cache: Path) -> None:
 def test_cache__is_where_the_user_wants_it(cache: Path) -> None:
     """``NUMBA_CACHE_DIR`` comes first."""
     assert Path(run(WORK, NUMBA_CACHE_DIR=str(cache))["directory"]).parent == cache
-
-
-def test_cache__every_kernel_can_be_cached(every_kernel: Compiled) -> None:
-    """After ``warm_up`` in one process, ``warm_up`` in the next compiles nothing."""
-    n, hits, misses = every_kernel.counts
-    assert (hits, misses) == (0, n)
-    assert warm_up(every_kernel.cache) == (n, n, 0)
 
 
 # What a first look at npt does.
@@ -428,3 +428,13 @@ def test_cache__two_processes_fill_it_at_once(tmp_path: Path) -> None:
     third = run(WORK, NUMBA_CACHE_DIR=str(tmp_path))
     assert results(third) == RIGHT
     assert compiled(third) == (KERNELS, 0)
+
+
+# -- all of them ---------------------------------------------------------------------------------------------------------
+
+
+def test_cache__every_kernel_can_be_cached(every_kernel: Compiled) -> None:
+    """After ``warm_up`` in one process, ``warm_up`` in the next compiles nothing."""
+    n, hits, misses = every_kernel.counts
+    assert (hits, misses) == (0, n)
+    assert warm_up(every_kernel.cache) == (n, n, 0)

@@ -2,14 +2,12 @@
 
 import platform
 import re
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pytest
 
 from npt.kernels.jit import DISABLED
-from tests.kernels.compiled import Compiled
+from tests.kernels.compiled import BITMAPS, LOOPS, MACHINES, Compiled, Compiling
 from tests.kernels.fresh import run
 
 pytestmark = [
@@ -18,32 +16,11 @@ pytestmark = [
     pytest.mark.skipif(platform.machine().lower() not in {"x86_64", "amd64"}, reason="knows the vectors of x86-64 only"),
 ]
 
-# Cached kernels have no assembly: compile some without a cache.
-CODE = """
-import json
-from npt import kernels
-from npt.kernels.jit import KERNELS, _compile, target
-kernels.load_all()
-asm = {}
-for name, (dispatcher, signature) in KERNELS.items():
-    short = name.removeprefix("npt.kernels.")
-    if short in ONLY:
-        _compile(dispatcher, signature)
-        (compiled,) = dispatcher.overloads.values()
-        asm[short] = compiled.library.get_asm_str()
-print(json.dumps({"target": target(), "asm": asm}))
-"""
-NO_CACHE = "/dev/null/cache"
-LOOPS = ["dirty.harvest", "dirty.harvest_still", "dirty.peek", "leaves.populate", "leaves.populate_selected", "tables.clear"]
 CLEAN = ["dirty.harvest", "dirty.harvest_still", "dirty.peek"]  # mostly find nothing
-BITMAPS = ["bitmap.count", "bitmap.without", "runs.append", "runs.count_edges"]  # LLVM makes the vectors
 GROUP = 64  # entries
 REGISTERS = {512: "zmm", 256: "ymm", 128: "xmm"}
 FENCE = re.compile(r"\bmfence\b|\block\s+orl\s+\$0, -?\d*\(%rsp\)")  # whatever LLVM takes for one
 FLOATS = re.compile(r"\bv?(?:cvt\w+|(?:add|sub|mul|div)[sp][sd])\b")
-
-# Machines, and the bits of their vectors. Numba takes the features of this one unless it is told others.
-MACHINES = {"x86-64-v2": 128, "haswell": 256, "skylake-avx512": 512}
 
 
 class Code(NamedTuple):
@@ -51,6 +28,12 @@ class Code(NamedTuple):
 
     bits: int
     asm: dict[str, str]
+
+    @classmethod
+    def of(cls, compiled: Compiled) -> Self:
+        """What was compiled."""
+        assert compiled.bits in REGISTERS
+        return cls(compiled.bits, compiled.asm)
 
     @property
     def register(self) -> str:
@@ -63,32 +46,20 @@ class Code(NamedTuple):
         return GROUP * 64 // self.bits
 
 
-def compile_for(machine: str) -> Code:
-    """Compile the kernels with loops for a machine, in a process of their own."""
-    settings = {"NUMBA_CACHE_DIR": NO_CACHE, "NUMBA_CPU_NAME": machine, "NUMBA_CPU_FEATURES": ""}
-    said = run(f"ONLY = {LOOPS + BITMAPS!r}{CODE}", settings=settings)
-    _, bits = said["target"]
-    assert bits in REGISTERS
-    return Code(bits, said["asm"])
-
-
 @pytest.fixture(scope="module")
 def host(every_kernel: Compiled) -> Code:
     """Every kernel, for this machine."""
-    return Code(every_kernel.bits, every_kernel.asm)
-
-
-@pytest.fixture(scope="module")
-def others() -> Iterator[dict[str, Future[Code]]]:
-    """What is being compiled for other machines, for two of them at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(compile_for, name) for name in MACHINES}
+    return Code.of(every_kernel)
 
 
 @pytest.fixture(scope="module", params=["this one", *MACHINES])
-def code(request: pytest.FixtureRequest, host: Code, others: dict[str, Future[Code]]) -> Code:
+def code(request: pytest.FixtureRequest, compiling: Compiling) -> Code:
     """The kernels with loops over entries or bitmaps, for machines with wide vectors and narrow ones."""
-    return host if request.param == "this one" else others[request.param].result()
+    if request.param == "this one":
+        return Code.of(compiling.here.result())
+    other = Code.of(compiling.others[request.param].result())
+    assert other.bits == MACHINES[request.param]
+    return other
 
 
 def body_of(asm: str) -> str:
