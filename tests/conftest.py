@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import settings
 
+from tests.ahead import Ahead, Done
 from tests.kernels.compiled import Compiled, Compiling
 
 _SECONDS = 3600 if os.environ.get("NPT_LONG") else 300  # of one test
@@ -66,3 +67,17 @@ def compiling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiling]:
 def every_kernel(compiling: Compiling) -> Compiled:
     """All of them, for this machine."""
     return compiling.here.result()
+
+
+@pytest.fixture(scope="module")
+def all_ahead(request: pytest.FixtureRequest) -> Iterator[Ahead]:
+    """What is done ahead of the selected tests of a file, in their order."""
+    made = Ahead([item for item in request.session.items if item.path == request.path], _SECONDS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def done(request: pytest.FixtureRequest, all_ahead: Ahead) -> Done:
+    """What was done ahead of this test."""
+    return lambda: all_ahead.result(request.node)

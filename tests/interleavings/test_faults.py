@@ -5,6 +5,7 @@ import json
 import pytest
 
 from npt.testing import ScenarioFailed, ScheduleMismatch
+from tests.ahead import Done, ahead
 from tests.interleavings.fault import KEPT, Fault, kept
 from tests.interleavings.faults import FAULTS
 from tests.interleavings.renew import find
@@ -35,12 +36,19 @@ def test_fault__is_found_by_the_schedule_that_is_kept(fault: Fault) -> None:
     assert fault.explains(failure), f"{failure}\nis not what {fault.name!r} does{RENEW}"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_fault__is_found_by_a_search(fault: Fault) -> None:
-    """With as few preemptions as will do, from nothing."""
+def search(fault: Fault) -> tuple[bool, str]:
+    """Whether what a search finds is the fault, and what it is."""
     failure = find(fault)
-    assert fault.explains(failure), str(failure)
+    return fault.explains(failure), str(failure)
+
+
+@pytest.mark.slow
+@ahead(search)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault__is_found_by_a_search(fault: Fault, done: Done) -> None:
+    """With as few preemptions as will do, from nothing."""
+    explained, failure = done()
+    assert explained, failure
 
 
 def test_faults__are_found_by_scenarios_that_hold_without_them() -> None:
