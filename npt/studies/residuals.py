@@ -7,14 +7,19 @@ so of the pages written in each window fewer and fewer are new, the longer the r
 writes dirty ``n * (1 - exp(-k / n))`` of them, and ``zipf`` has its hot pages in every window. There the engine sends less than
 the model says, and by that has shorter rounds, too.
 
+Writes that go to any page alike, independently, do have a model: those that would dirty x times all of memory, if no two were
+to one page, dirty ``ram * (1 - exp(-x))``. It stands beside the closed one, each round given the time that the engine's round
+before took; ``uniform`` writes keep to it, as long as a window is small beside memory.
+
 For 100000 pages, a dirty rate of two fifths of the bandwidth and four live sends the engine's later sends are off by less than
 1 % for ``sequential`` and ``strided``; smaller by 15 % to 20 % for ``uniform`` with 5000 accesses a window, and by a third to a
 half for ``zipf`` with 10000: what a window dirties by itself, which is what the rate counts, is mostly dirty already.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from typing import Any, SupportsFloat, SupportsIndex
 
 from npt.formats.base import PteFormat
@@ -65,7 +70,8 @@ def residuals(
         A row for each round of either: the writer's columns, ``format``, ``dirty_rate``, ``policy``, ``bandwidth`` (text, if
         there are several), ``downtime``, ``max_rounds``, ``latency``, ``compression``, ``round``, ``kind``; ``model_bytes`` and
         ``engine_bytes`` (of memory that were sent), ``model_ns`` and ``engine_ns``; ``residual``, the engine's bytes over the
-        model's less one. None where one has no such round, or sends nothing.
+        model's less one; ``independent_bytes`` and ``independent_residual``, the same for independent writes. None where one
+        has no such round, or sends nothing; the first copy is no model's.
 
     Raises
     ------
@@ -87,13 +93,17 @@ def residuals(
     check_memory(policies_memory(n_pages=writer.n_pages))
     with guest(length, format) as source, guest(length, format) as target:
         engine = migrate(source.space, target.space, timed, policy=policy, bandwidth=bandwidth, **options)
-    rows = [{**known, **_row(*both)} for both in zip_longest(model.rounds, engine.rounds)]
+    before: list[Round | None] = [None, *engine.rounds]
+    rows = [
+        {**known, **_row(*both), **_independent(both[1], last, length, float(rate))}
+        for both, last in zip(zip_longest(model.rounds, engine.rounds), chain(before, repeat(None)), strict=False)
+    ]
     return Results(rows, provenance(by=[*known, "round", "kind"]), _UNITS)
 
 
 _UNITS = {
     "dirty_rate": "B/s", "bandwidth": "B/s", "downtime": "s", "latency": "s",
-    "model_bytes": "B", "engine_bytes": "B", "model_ns": "ns", "engine_ns": "ns",
+    "model_bytes": "B", "engine_bytes": "B", "independent_bytes": "B", "model_ns": "ns", "engine_ns": "ns",
 }  # fmt: skip
 
 
@@ -109,3 +119,15 @@ def _row(model: Round | None, engine: Round | None) -> dict[str, Any]:
         "engine_ns": ours.get("ns"),
         "residual": sent / said - 1 if sent is not None and said else None,
     }
+
+
+def _independent(engine: Round | None, before: Round | None, ram: int, rate: float) -> dict[str, Any]:
+    """What independent writes would have dirtied in the engine's round before, slowed down as the guest was."""
+    if engine is None or before is None:
+        return {"independent_bytes": None, "independent_residual": None}
+    times = rate * (1 - before.throttle / 100) * before.ns / 1e9 / ram
+    expected = -ram * math.expm1(-times)
+    return {
+        "independent_bytes": expected,
+        "independent_residual": engine.n_bytes / expected - 1 if expected else None,
+    }  # fmt: skip

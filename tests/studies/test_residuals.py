@@ -37,6 +37,19 @@ def test_residuals__where_pages_are_written_again() -> None:
     assert all(-0.2 < row["residual"] < -0.15 for row in rows[1:])
 
 
+def test_residuals__of_independent_writes() -> None:
+    """They keep to a model of their own below a hundredth, in small windows; where pages are hot, nothing does."""
+    first, *others = of("uniform:pages=100000,windows=4000,accesses=500").rows
+    assert (first["independent_bytes"], first["independent_residual"]) == (None, None)
+    assert all(abs(row["independent_residual"]) < 0.01 for row in others)
+    seconds = first["engine_ns"] / 1e9
+    assert others[0]["independent_bytes"] == pytest.approx(
+        100_000 * PAGE * (1 - math.exp(-40 * MIB * seconds / (100_000 * PAGE)))
+    )
+    rows = of("zipf:pages=100000,windows=400,accesses=10000").rows[1:]
+    assert all(row["independent_residual"] < -0.2 for row in rows)
+
+
 def test_residuals__where_some_pages_are_hot() -> None:
     """A third to a half less: few of a window's pages are not dirty yet."""
     found = [row["residual"] for row in of("zipf:pages=100000,windows=400,accesses=10000").rows[1:]]
