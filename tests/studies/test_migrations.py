@@ -213,9 +213,9 @@ for size in (32 << 20, 160 << 20):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory__is_as_predicted() -> None:
-    """No more is taken, by a study that comes twice, too, and not less than a fourth."""
+    """No more is taken, by a study that comes twice, too, and not less than an eighth."""
     told = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(told) == 4
     for line in told:
         taken, predicted = map(int, line.split())
-        assert predicted / 4 <= taken <= predicted
+        assert predicted / 8 <= taken <= predicted

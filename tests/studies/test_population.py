@@ -239,7 +239,7 @@ KINDS = [{"sizes": [8 << 30], "shapes": ["one"]}, {"sizes": [1 << 30], "shapes":
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_memory__is_as_predicted(kind: int) -> None:
-    """No more is taken, and not less than a fourth."""
+    """No more is taken, and not less than an eighth."""
     command = [sys.executable, "-c", MEASURE, repr(KINDS[kind])]
     taken, predicted = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    assert predicted / 4 <= taken <= predicted
+    assert predicted / 8 <= taken <= predicted

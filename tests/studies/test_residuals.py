@@ -47,7 +47,7 @@ def test_residuals__of_independent_writes() -> None:
         100_000 * PAGE * (1 - math.exp(-40 * MIB * seconds / (100_000 * PAGE)))
     )
     rows = of("zipf:pages=100000,windows=400,accesses=10000").rows[1:]
-    assert all(row["independent_residual"] < -0.2 for row in rows)
+    assert rows[0]["independent_residual"] < -0.2 < 0.2 < rows[-1]["independent_residual"]  # a window is hot, many are less so
 
 
 def test_residuals__where_some_pages_are_hot() -> None:
