@@ -6,6 +6,8 @@ from typing import NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from npt._html import Shown
+
 __all__ = ["ExitReason", "FaultCode", "Handle", "MemAttr", "Prot", "U8Array", "U64Array", "WalkKind"]
 
 U64Array: TypeAlias = NDArray[np.uint64]
@@ -54,7 +56,7 @@ class WalkKind(Enum):
     MISCONFIG = "misconfig"
 
 
-class Handle:
+class Handle(Shown):
     """A thing of this process: it can be neither copied nor pickled."""
 
     __slots__ = ()

@@ -33,7 +33,7 @@ Relies on:  nobody else harvests the range or turns tracking off meanwhile; page
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
 from npt import _sync
@@ -146,6 +146,9 @@ class DirtyLog(Handle):
             f"<DirtyLog of {self.gpa:#x} + {self.length:#x}, {books.state.value}: "
             f"{len(books.rounds)} rounds, {count(books.owed())} pages owed>"
         )
+
+    def _shown(self) -> Iterable[str]:
+        yield self._books.rounds._repr_html_()
 
     # -- what it knows ----------------------------------------------------------------------------------------------
 

@@ -27,8 +27,6 @@ from npt.units import PAGE_SHIFT, as_int, as_range, format_size
 
 __all__ = ["Round", "Rounds", "read_only"]
 
-_SHOWN = 20  # rounds of a table for people
-
 
 @dataclass(frozen=True, eq=False)
 class Round:
@@ -141,13 +139,11 @@ class Rounds:
         return f"<Rounds of {self.gpa:#x} + {self.length:#x}: {len(self)}, kept in {format_size(self.nbytes)}>"
 
     def _repr_html_(self) -> str:
-        rows: list[tuple[object, ...]] = [
-            (number, entry.packed.n_set, f"{entry.time_ns / 1e9:.6f}", entry.generation, "gap" if entry.gap else "")
-            for number, entry in enumerate(self._entries[:_SHOWN], 1)
-        ]
-        if len(self) > _SHOWN:
-            rows.append((f"... {len(self)}", "", "", "", ""))
-        return _html.table(repr(self)[1:-1], ("round", "pages", "seconds", "generation", ""), rows)
+        rows = (
+            (number, f"{entry.packed.n_set:,}", f"{entry.time_ns / 1e9:.6f}", entry.generation, "gap" if entry.gap else "")
+            for number, entry in enumerate(self._entries, 1)
+        )
+        return _html.table(repr(self)[1:-1], ("round", "pages", "seconds", "generation", ""), rows, len(self))
 
     # -- one by one -------------------------------------------------------------------------------------------------
 

@@ -13,14 +13,15 @@ Relies on:  holds keeping their object for as long as they last.
 import os
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn, Self, SupportsIndex
 
 import numpy as np
 
-from npt import _sync
+from npt import _html, _sync
+from npt._html import Shown
 from npt._types import MemAttr, U64Array
 from npt.errors import InvalidArgument, StaleHandle
 from npt.memory.ledger import Parting
@@ -36,7 +37,7 @@ RAM_FRAMES_END = 1 << 33
 """Frames of RAM and MMIO are below this one; those of page tables begin there."""
 
 
-class VmObject(ABC):
+class VmObject(Shown, ABC):
     """Something that can be mapped: consecutive bytes for the guest, runs of frames on the host.
 
     Leaving its context drops one of the caller's references, if there is one.
@@ -252,6 +253,11 @@ class RamObject(VmObject):
         kind = "transient, " if self._parting.transient else ""
         size = format_size(self._n_pages << PAGE_SHIFT)
         return f"<RamObject of {size}, {kind}spans: {len(self._spans)}, refs: {self.refs}>"
+
+    def _shown(self) -> Iterable[str]:
+        if not self._is_dead():
+            rows = ((f"{pfn:#x}", f"{n:,}", format_size(n << PAGE_SHIFT)) for pfn, n in self._spans)
+            yield _html.table("host frames", ("first frame", "frames", "size"), rows, len(self._spans))
 
 
 class MmioObject(VmObject):

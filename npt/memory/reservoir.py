@@ -15,6 +15,7 @@ Locks:      one, the last in the order space, client, reservoir. Looking takes n
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn, Self, SupportsIndex
 
 import numpy as np
 
+from npt import _html
 from npt._threads import default_threads
 from npt._types import U8Array, U64Array
 from npt.errors import Busy, Deadlock, InvalidArgument, NotSupported, ReservoirExhausted, StaleHandle
@@ -58,7 +60,7 @@ class ReservoirUsage(NamedTuple):
     limit: int
 
 
-class Reservoir(Settling):
+class Reservoir(_html.Shown, Settling):
     """Host memory for guests: taken once, handed out as objects, zero each time.
 
     Parameters
@@ -284,6 +286,23 @@ class Reservoir(Settling):
             return "<Reservoir, closed>"
         size, free = format_size(ledger.size << PAGE_SHIFT), format_size(ledger.free.total << PAGE_SHIFT)
         return f"<Reservoir of {size}{'' if self._backed else ', unbacked'}, {free} free, base_pfn {self._base_pfn:#x}>"
+
+    def _shown(self) -> Iterable[str]:
+        ledger = self._ledger
+        if ledger is None:
+            return
+        parts = {
+            "allocated": ledger.allocated, "quarantined": ledger.quarantined, "free": ledger.free.total,
+            "transient": ledger.transient,
+        }  # fmt: skip
+        yield _html.bar(parts, {name: format_size(n << PAGE_SHIFT) for name, n in parts.items()})
+        last = self._base_pfn + ledger.limit - 1
+        yield _html.facts(
+            {
+                "frames": f"{self._base_pfn:#x} to {last:#x}",
+                "free spans": f"{len(ledger.free):,}, the largest of {format_size(ledger.free.largest << PAGE_SHIFT)}",
+            }
+        )
 
     # -- for the rooms above ----------------------------------------------------------------------------------------
 

@@ -1,13 +1,13 @@
 """``VmClient``: one party that looks pages up, holds them, or runs a vCPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from npt import kernels
+from npt import _html, kernels
 from npt._types import FaultCode, Prot, U8Array, U64Array
 from npt.errors import Busy, Fault, Orphaned, StaleHandle
 from npt.formats.base import ADDRESS
@@ -37,6 +37,9 @@ _READ, _WRITE, _RW, _RWX = 1, 2, 3, 7  # plain ints: an operator of IntFlag cost
 _WRITES = (False, False, True, True, False, False, True, True)
 
 
+_MOST_SHOWN = 10  # pages, and batches of them
+
+
 class VmClient(Holding):
     """One party that uses a space; from ``VmSpace.client``.
 
@@ -61,6 +64,14 @@ class VmClient(Holding):
     def __repr__(self) -> str:
         state = State(self.gate.state | (State.ON_CPU if self.gate.inside is not None else 0))
         return f"<VmClient, {self._count()} pages held{', ' + state.name if state and state.name else ''}>"
+
+    def _shown(self) -> Iterable[str]:
+        pages, batches = list(islice(self._pages, _MOST_SHOWN)), list(islice(self._batches, _MOST_SHOWN))
+        rows = [(f"{page.gpa:#x}", f"{page.pfn:#x}", page.prot.name) for page in sorted(pages, key=lambda page: page.gpa)]
+        if rows:
+            yield _html.table("pages held one by one", ("gpa", "frame", "for"), rows)
+        if batches:
+            yield _html.table("pages held together", ("pages", "for"), [(f"{one.count():,}", one.prot.name) for one in batches])
 
     # -- state ------------------------------------------------------------------------------------------------------
 

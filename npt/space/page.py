@@ -11,6 +11,7 @@ Guarantees: a view that lives when its page is released is watched before the pa
 Relies on:  ``numpy.frombuffer`` making a memoryview for each array; no free-threading.
 """
 
+from collections.abc import Iterable
 from sys import getrefcount
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import numpy as np
 from numpy import frombuffer
 
-from npt import kernels
+from npt import _html, kernels
 from npt._types import Handle, Prot, U8Array, U64Array
 from npt.errors import AccessDenied, Busy, InvalidArgument, StaleHandle
 from npt.memory.backing import U8
@@ -389,6 +390,10 @@ class VmPages(Handle):
     def __repr__(self) -> str:
         state = ", released" if self._client is None else ""
         return f"<VmPages of {self._gpas.size} pages {self._prot.name}{state}>"
+
+    def _shown(self) -> Iterable[str]:
+        rows = ((f"{gpa:#x}", f"{pfn:#x}") for gpa, pfn in zip(self._gpas, self._pfns, strict=True))
+        yield _html.table("pages", ("gpa", "frame"), rows, self._gpas.size)
 
     def __len__(self) -> int:
         self._holder()

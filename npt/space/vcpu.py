@@ -7,6 +7,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from npt import kernels
+from npt._html import Shown
 from npt._types import ExitReason, FaultCode, Handle, U64Array
 from npt.errors import Busy, InvalidArgument
 from npt.space.accesses import Accesses, check
@@ -22,7 +23,7 @@ _DONE, _KICKED, _ABSENT = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class VcpuExit:
+class VcpuExit(Shown):
     """Why a vCPU came back.
 
     Attributes

@@ -2,11 +2,12 @@
 
 import os
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, SupportsIndex
 
-from npt import _sync
+from npt import _html, _sync
 from npt._types import Handle, Prot
 from npt.errors import InvalidArgument, NoSuchMapping, NptError, StaleHandle
 from npt.formats.base import PteFormat
@@ -51,6 +52,15 @@ class Vm(Handle):
         if self._destroyed:
             return "<Vm, destroyed>"
         return f"<Vm with {len(self._memsegs)} memory segments and {len(self._vcpus)} vCPUs, {self._space!r}>"
+
+    def _shown(self) -> Iterable[str]:
+        if self._destroyed:
+            return
+        segments, vcpus = list(self._memsegs.items()), list(self._vcpus.items())
+        rows = ((number, repr(ram).strip("<>")) for number, ram in segments)
+        yield _html.table("memory segments", ("number", "object"), rows, len(segments))
+        yield _html.table("vCPUs", ("number", ""), ((n, repr(vcpu).strip("<>")) for n, vcpu in vcpus), len(vcpus))
+        yield self._space._repr_html_()
 
     def _check_alive(self) -> None:
         if self._destroyed:

@@ -2,11 +2,13 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex
 
 import numpy as np
 
+from npt import _html
 from npt._host import available_bytes
 from npt._threads import default_threads
 from npt._types import Prot, U64Array
@@ -24,6 +26,7 @@ from npt.space.mappings import Mapping
 from npt.table.explain import Walk, WalkStep
 from npt.table.tree import PageTable
 from npt.units import (
+    PAGE_SHIFT,
     as_address,
     as_count,
     as_flag,
@@ -116,6 +119,20 @@ class VmSpace(DirtyCalls):
             f"<VmSpace of {format_size(core.size)}, {core.format.name}, {len(core.mappings)} mappings, "
             f"{core.table.resident} pages resident{tracking}>"
         )
+
+    def _shown(self) -> Iterable[str]:
+        core = self._core
+        if core.destroyed:
+            return
+        mappings = core.mappings.all()
+        mapped, resident = sum(one.length for one in mappings), core.table.resident << PAGE_SHIFT
+        parts = {"resident": resident, "mapped only": max(mapped - resident, 0)}
+        yield _html.bar(parts, {name: format_size(n) for name, n in parts.items()})
+        yield _html.facts({"root pointer": f"{self.table_root:#x}", "generation": core.exclusion.generation})
+        rows = (
+            (f"{m.gpa:#x}", format_size(m.length), m.prot.name, repr(m.obj).strip("<>"), f"{m.offset:#x}") for m in mappings
+        )
+        yield _html.table("mappings", ("gpa", "size", "allows", "object", "from offset"), rows, len(mappings))
 
     # -- what it is -------------------------------------------------------------------------------------------------
 

@@ -6,15 +6,17 @@ has gone), bytes rounded down (a byte is dirty when it was written).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, SupportsFloat, SupportsIndex
 
+from npt import _html
+from npt._html import Shown
 from npt.errors import InvalidArgument, LinkDown
 from npt.studies.policies import Policy, Progress, Send, Verdict
 from npt.studies.policies import policy as as_policy
-from npt.units import PAGE_SIZE, as_count, as_int, as_number
+from npt.units import PAGE_SIZE, as_count, as_int, as_number, format_size
 
 __all__ = ["UNITS", "Course", "Link", "PrecopyResult", "Round", "as_course", "as_link", "as_rate", "precopy"]
 
@@ -57,8 +59,8 @@ class Round:
     throttle: int
 
 
-@dataclass(frozen=True)
-class PrecopyResult:
+@dataclass(frozen=True, repr=False)
+class PrecopyResult(Shown):
     """A migration.
 
     Attributes
@@ -93,6 +95,20 @@ class PrecopyResult:
     cancelled: bool = False
     faults: int = 0
     stall_ns: int = 0
+
+    def __repr__(self) -> str:
+        end = "cancelled" if self.cancelled else "converged" if self.converged else "did not converge"
+        return (
+            f"<PrecopyResult {self.policy}: {self.live_sends} live sends, {format_size(self.bytes_sent)}, "
+            f"{self.downtime_ns / 1e6:,.3f} ms down, {end}>"
+        )
+
+    def _shown(self) -> Iterable[str]:
+        rows = (
+            (one.number, one.kind, format_size(one.n_bytes), f"{one.ns / 1e6:,.3f}", format_size(one.dirtied))
+            for one in self.rounds
+        )
+        yield _html.table("sends", ("", "kind", "memory", "ms", "dirty behind it"), rows, len(self.rounds))
 
     @property
     def bytes_resent(self) -> int:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from npt import _html
 from npt._files import write_whole
+from npt._html import Shown
 from npt.studies import result_arrays, result_text
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = ["Results", "provenance"]
 
 Target = str | os.PathLike[str] | BinaryIO  # a file's name, or an open file of bytes
 
+_MOST_COLUMNS = 12  # shown in a notebook
 _PACKAGES = ("npt-engine", "numpy", "numba", "llvmlite")
 
 
@@ -83,8 +86,8 @@ def _write(target: Target, content: bytes) -> None:
         target.write(content)
 
 
-@dataclass(frozen=True)
-class Results:
+@dataclass(frozen=True, repr=False)
+class Results(Shown):
     """Rows of one experiment.
 
     Attributes
@@ -103,6 +106,14 @@ class Results:
 
     def __repr__(self) -> str:
         return f"<Results of {len(self.rows)} rows>"
+
+    def _shown(self) -> Iterable[str]:
+        shown = self.columns[:_MOST_COLUMNS]
+        heads = [f"{name}, {self.units[name]}" if name in self.units else name for name in shown]
+        rows = (["" if (cell := row.get(name)) is None else cell for name in shown] for row in self.rows)
+        left = len(self.columns) - len(shown)
+        more = f", the first {len(shown)} of {len(self.columns)} columns" if left else ""
+        yield _html.table(f"rows{more}", heads, rows, len(self.rows))
 
     @property
     def columns(self) -> tuple[str, ...]:

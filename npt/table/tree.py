@@ -14,11 +14,11 @@ Guarantees: ``resident`` is exact; after the last unmapping only the root is lef
 Relies on:  the space's exclusion, as each kernel file says.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from npt import _sync, kernels
+from npt import _html, _sync, kernels
 from npt._threads import share
 from npt._types import Handle, U8Array, U64Array
 from npt.errors import InvalidArgument, InvariantError, ReservoirExhausted
@@ -26,7 +26,7 @@ from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_p
 from npt.table.arena import Arena
 from npt.table.vacancy import Vacancy
 from npt.table.window import NO_SELECTION, Window
-from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, level_shift
+from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, format_size, level_shift
 
 __all__ = ["NO_EXTENTS", "PageTable"]
 
@@ -76,6 +76,14 @@ class PageTable(Handle):
     def __repr__(self) -> str:
         counts = " + ".join(str(self.tables_in_use(level)) for level in range(LEVELS, 0, -1))
         return f"<PageTable {self.format.name}: {counts} tables, {self.resident} pages resident>"
+
+    def _shown(self) -> Iterable[str]:
+        levels = [(level, self.tables_in_use(level)) for level in range(LEVELS, 0, -1)]
+        rows = [
+            (level, f"{n:,}", format_size(n * ENTRIES * 8), f"{n * ENTRIES:,}", format_size(1 << level_shift(level)))
+            for level, n in levels
+        ]
+        yield _html.table("tables", ("level", "tables", "memory", "entries", "an entry covers"), rows)
 
     # -- what it holds ----------------------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ def test_rounds__say_what_they_are() -> None:
     rounds = record([{1, 5}, {2}] * 30, 100)
     assert repr(rounds) == "<Rounds of 0x7000 + 0x64000: 60, kept in 360 B>"
     html = rounds._repr_html_()
-    assert html.count("<tr>") == 1 + 20 + 1
+    assert html.count("<tr>") == 1 + 10 + 1
     assert "... 60" in html
     assert "<tr>" in record([], 8)._repr_html_()
 
