@@ -11,6 +11,7 @@ __all__ = ["COLOURS", "Shown", "bar", "card", "facts", "table"]
 
 _TEXT = "font-family:monospace;text-align:left"
 _CELL = f"{_TEXT};padding:2px 8px;white-space:nowrap"
+_ONE_LINE = "display:inline-block;white-space:nowrap"
 _HEAD = _CELL + ";border-bottom:1px solid #888"
 _MOST_ROWS = 10
 _WIDTH = 480  # of a bar, in pixels
@@ -71,7 +72,7 @@ def bar(parts: Mapping[str, int], told: Mapping[str, str]) -> str:
         f'<span style="{box};width:{100 * n / whole:.4f}%;background:{colours[name]}"></span>' for name, n in parts.items() if n
     )
     legend = "".join(
-        f'<span style="display:inline-block;white-space:nowrap;padding-right:12px"><span style="color:{colours[name]}">&#9632;</span> '
+        f'<span style="{_ONE_LINE};padding-right:12px"><span style="color:{colours[name]}">&#9632;</span> '
         f"{escape(name)} {escape(told[name])}</span>"
         for name in parts
     )

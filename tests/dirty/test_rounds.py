@@ -172,7 +172,7 @@ def test_rounds__say_what_they_are() -> None:
     assert repr(rounds) == "<Rounds of 0x7000 + 0x64000: 60, kept in 360 B>"
     html = rounds._repr_html_()
     assert html.count("<tr>") == 1 + 10 + 1
-    assert "... 60" in html
+    assert "and 50 more" in html
     assert "<tr>" in record([], 8)._repr_html_()
 
 
