@@ -25,6 +25,7 @@ from npt.space.exclusion import Counters
 from npt.space.mappings import Mapping
 from npt.table.explain import Walk, WalkStep
 from npt.table.tree import PageTable
+from npt.table.window import Window
 from npt.units import (
     PAGE_SHIFT,
     as_address,
@@ -432,6 +433,34 @@ class VmSpace(DirtyCalls):
             Byte address, anywhere in the page.
         """
         return self.explain(gpa).leaf
+
+    def ptes(self, gpa: SupportsIndex, length: SupportsIndex) -> U64Array:
+        """Raw leaf entries of a range, as they are now.
+
+        Parameters
+        ----------
+        gpa, length
+            Range in bytes, whole pages, inside the space.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``uint64``, shape ``(n_pages,)``, a copy; 0 for pages that are not resident or not mapped. vCPUs go on meanwhile:
+            of two entries one may be older than the other.
+
+        Raises
+        ------
+        InvalidArgument, AddressOverflow, BeyondSpace
+            Unaligned, empty, reaching 2**64 or past the end.
+        """
+        as_int(gpa, "gpa"), as_int(length, "length")
+        core = self._core
+        core.check_alive()
+        gpa, length = as_range(gpa, length)
+        check_inside(gpa, length, core.size)
+        with core.exclusion.reading():
+            core.check_alive()
+            return core.table.leaves(Window(gpa, length))
 
     def explain(self, gpa: SupportsIndex) -> Walk:
         """Entries of one translation, level by level, for people.

@@ -291,6 +291,13 @@ class PageTable(Handle):
         n = kernels.walk.leaf_tables(self.levels, self._summary(dirty), window.region, end, tables, slots)
         return tables[:n], slots[:n]
 
+    def leaves(self, window: Window) -> U64Array:
+        """Leaf entries of a window, copied; 0 where there is no table."""
+        tables, slots = self.find(window)
+        found = np.zeros((window.n_regions, ENTRIES), np.uint64)
+        found[slots] = self.levels[0].reshape(-1, ENTRIES)[tables]
+        return found.reshape(-1)[window.first : window.end]
+
     def _summary(self, dirty: bool) -> U8Array:
         return self.touched if dirty else _NO_SUMMARY
 

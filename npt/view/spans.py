@@ -1,0 +1,85 @@
+"""How memory is cut up: a reservoir's free spans, a log's dirty runs."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from npt._types import U8Array
+from npt.dirty.runlists import runs as as_runs
+from npt.errors import InvalidArgument
+from npt.memory.reservoir import Reservoir
+from npt.units import PAGE_SHIFT, format_size
+from npt.view import style
+
+__all__ = ["fragmentation", "runs"]
+
+
+def runs(bitmap: U8Array | NDArray[np.void], *, ax: Axes | None = None) -> Axes:
+    """Show how long the dirty runs are: how many pages are in runs of which length.
+
+    Parameters
+    ----------
+    bitmap
+        ``uint8``, as ``track_dirty`` gives it; or its runs, from ``dirty.runs``.
+    ax
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A bar for each power of two: its height is the pages in runs of at least that and less than twice that length.
+    """
+    found = bitmap if bitmap.dtype.names else as_runs(bitmap)
+    lengths = found["n_pages"].astype(np.int64)
+    on = style.as_axes(ax)
+    most = int(lengths.max()).bit_length() if lengths.size else 1
+    pages = np.bincount(np.log2(np.maximum(lengths, 1)).astype(np.int64), weights=lengths, minlength=most)
+    on.bar(np.arange(pages.size), pages, color=style.COLOURS[0], width=0.9)
+    on.set_xticks(np.arange(pages.size), [_range(1 << power) for power in range(pages.size)], rotation=30, ha="right")
+    on.set_xlabel("pages a run")
+    style.count_axis(on.yaxis, "pages in such runs")
+    on.set_title(f"{int(lengths.sum()):,} dirty pages in {lengths.size:,} runs")
+    return on
+
+
+def _range(least: int) -> str:
+    return "1" if least == 1 else f"{least:,} to {2 * least - 1:,}"
+
+
+def fragmentation(reservoir: Reservoir, *, ax: Axes | None = None) -> Axes:
+    """Show a reservoir's free spans: how much of what is free is in spans of at least a length.
+
+    Parameters
+    ----------
+    reservoir
+        Whose free memory.
+    ax
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A falling curve: at a length, the share of the free bytes that an object of that length could take without being split.
+
+    Raises
+    ------
+    StaleHandle
+        The reservoir was closed.
+    """
+    if not isinstance(reservoir, Reservoir):
+        raise TypeError(f"reservoir must be a Reservoir, not {type(reservoir).__name__}")
+    lengths = np.sort(np.array([n for _, n in reservoir.free_spans], np.int64))[::-1] << PAGE_SHIFT
+    on = style.as_axes(ax)
+    free = int(lengths.sum())
+    if free:
+        steps = np.concatenate(([0], np.cumsum(lengths))) / free
+        on.step(np.concatenate((lengths, [0])), steps[:-1].tolist() + [1.0] if False else steps, where="pre", color=style.COLOURS[0])
+    on.set_xscale("log", base=2)
+    style.size_axis(on.xaxis, "length of a span")
+    on.set_ylim(0, 1.02), on.set_ylabel("share of the free memory in spans at least that long")
+    on.set_title(f"{format_size(free)} free in {lengths.size:,} spans" if free else "nothing is free")
+    return on
+
+
