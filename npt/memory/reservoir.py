@@ -31,6 +31,7 @@ from npt.memory.backing import U8, Backing
 from npt.memory.ledger import Ledger, Parting
 from npt.memory.objects import RAM_FRAMES_END, RamObject
 from npt.memory.settling import Settling
+from npt.memory.spans import Span
 from npt.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, as_flag, as_int, as_length, format_size
 
 __all__ = ["Reservoir", "ReservoirUsage"]
@@ -143,6 +144,11 @@ class Reservoir(_html.Shown, Settling):
         ledger = self._open()
         counts = (ledger.free.total, ledger.allocated, ledger.transient, ledger.quarantined, ledger.limit)
         return ReservoirUsage(*(n << PAGE_SHIFT for n in counts))
+
+    @property
+    def free_spans(self) -> tuple[Span, ...]:
+        """Frames that are ready for ordinary objects, ``(pfn, n_pages)``, by address."""
+        return tuple(Span(first, n) for first, n in self._open().free)
 
     @property
     def buffer(self) -> U8Array:

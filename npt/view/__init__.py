@@ -5,6 +5,12 @@ try:
 except ImportError:
     raise ImportError("npt's pictures need matplotlib: pip install 'npt-engine[plot]'") from None
 
+from npt.view.bits import bits, walk
+from npt.view.heat import heat
 from npt.view.hilbert import hilbert
+from npt.view.layout import layout
+from npt.view.migration import precopy
+from npt.view.spans import fragmentation, runs
+from npt.view.tree import tables
 
-__all__ = ["hilbert"]
+__all__ = ["bits", "fragmentation", "heat", "hilbert", "layout", "precopy", "runs", "tables", "walk"]

@@ -92,11 +92,9 @@ def bits(entry: SupportsIndex, *, format: PteFormat = EPT, ax: Axes | None = Non
             value = f"{field.value:#x}" if field.high > field.low else str(field.value)
             on.text(middle, 1.15 + 0.45 * above, f"{field.name}\n{value}", ha="center", va="bottom", fontsize=8)
             on.plot([middle, middle], [1, 1.12 + 0.45 * above], color=style.GREY, linewidth=0.5)
-    on.set_xlim(0, _BITS), on.set_ylim(-0.1, 2.6)
-    on.set_yticks([]), on.set_frame_on(False)
+    on.set(xlim=(0, _BITS), ylim=(-0.1, 2.6), yticks=[], frame_on=False, xlabel="bit")
     edges = [0, 8, 12, 16, 24, 32, 40, 48, 52, 63]
     on.set_xticks([_BITS - 0.5 - bit for bit in edges], [str(bit) for bit in edges])
-    on.set_xlabel("bit")
     on.set_title(f"{format.name} leaf entry {as_int(entry, 'entry'):#018x}")
     return on
 
@@ -120,15 +118,14 @@ def walk(walk: Walk, *, ax: Axes | None = None) -> Axes:
         raise TypeError(f"walk must be a Walk, from VmSpace.explain, not {type(walk).__name__}")
     on = style.as_axes(ax, size=(9.0, 3.2))
     for step in walk.steps:
-        on.add_patch(Rectangle((0, -step.level - 0.3), 512, 0.6, facecolor="white", edgecolor=style.GREY))
+        on.add_patch(Rectangle((0, step.level - 0.3), 512, 0.6, facecolor="white", edgecolor=style.GREY))
         colour = style.COLOURS[0] if step.entry else style.COLOURS[5]
-        on.add_patch(Rectangle((step.index - 1, -step.level - 0.3), 3, 0.6, facecolor=colour, edgecolor=colour))
-        on.text(530, -step.level, f"[{step.index}]  {step.entry:#018x}\n{walk.describe(step)}", va="center", fontsize=8)
-    on.set_xlim(0, 1000), on.set_ylim(-4.6, -0.4)
+        on.add_patch(Rectangle((step.index - 1, step.level - 0.3), 3, 0.6, facecolor=colour, edgecolor=colour))
+        on.text(530, step.level, f"[{step.index}]  {step.entry:#018x}\n{walk.describe(step)}", va="center", fontsize=8)
+    on.set(xlim=(0, 1000), ylim=(0.4, 4.6), xticks=[0, 128, 256, 384, 511], ylabel="level", frame_on=False)
     levels = {4: "4 (root)", 3: "3", 2: "2", 1: "1 (leaf)"}
-    on.set_yticks([-level for level in levels], list(levels.values()))
-    on.set_xticks([0, 128, 256, 384, 511])
-    on.set_ylabel("level"), on.set_xlabel("index in the table", loc="left"), on.set_frame_on(False)
+    on.set_yticks(list(levels), list(levels.values()))
+    on.set_xlabel("index in the table", loc="left")
     end = "past the end of the space" if not walk.steps else "not resident" if walk.pfn is None else f"frame {walk.pfn:#x}"
     on.set_title(f"{walk.format.name} walk of {walk.gpa:#x}: {end}")
     return on

@@ -11,7 +11,7 @@ from npt._types import U8Array
 from npt.dirty.bitmap import count
 from npt.dirty.rounds import Rounds
 from npt.errors import InvalidArgument
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count
+from npt.units import PAGE_SIZE, as_count
 from npt.view import style
 
 __all__ = ["heat"]
@@ -65,12 +65,16 @@ def heat(
     per_page, per_round = -(-(high - low) // _ROWS), -(-(stop - start) // _COLUMNS)
     cells = _cells(bitmaps[start:stop], low, high, per_page, per_round, how)
     on = style.as_axes(ax)
-    extent = (start + 0.5, start + 0.5 + cells.shape[1] * per_round, gpa + low * PAGE_SIZE, gpa + (low + cells.shape[0] * per_page) * PAGE_SIZE)
-    image = on.imshow(cells, aspect="auto", origin="lower", interpolation="nearest", cmap=style.AMOUNT, vmin=0, vmax=1, extent=extent)
+    n_rows, n_columns = cells.shape
+    bottom, left = gpa + low * PAGE_SIZE, start + 0.5
+    image = on.imshow(
+        cells, aspect="auto", origin="lower", interpolation="nearest", cmap=style.AMOUNT, vmin=0, vmax=1,
+        extent=(left, left + n_columns * per_round, bottom, bottom + n_rows * per_page * PAGE_SIZE),
+    )  # fmt: skip
     style.address_axis(on.yaxis)
     style.count_axis(on.xaxis, "round")
     said = [f"{n:,} {what}" for n, what in ((per_page, "pages"), (per_round, "rounds")) if n > 1]
-    each = f"; a cell is {' by '.join(said)}, {how} of them" if said else ""
+    each = f"\na cell is {' by '.join(said)}, {how} of them" if said else ""
     on.set_title(f"{sum(map(count, bitmaps[start:stop])):,} times a page was dirty in {stop - start:,} rounds{each}")
     assert on.figure is not None
     on.figure.colorbar(image, ax=on, label="share of pages and rounds" if how == "share" else "any (1) or none (0)")

@@ -49,8 +49,8 @@ def hilbert(
     gpa, length
         Range in bytes; all that is mapped unless given. What is not mapped takes no place.
     last_written
-        Round by page of the range, from ``Rounds.last_written``, 0 for never; needs ``gpa`` and ``length``. Colours then say the
-        round, and not the state.
+        Round by page of the range, from ``Rounds.last_written``, 0 for never; needs ``gpa`` and ``length``. Colours then say
+        the round, and not the state.
     ax
         Where to draw; a new figure unless given.
 
@@ -82,7 +82,7 @@ def hilbert(
     _draw(on, grid, named)
     whole = "" if each == 1 else f", {each:,} pages a cell, the most of them shown"
     on.set_title(f"{format_size(gpas.size << PAGE_SHIFT)} mapped, {gpas.size:,} pages along a Hilbert curve{whole}")
-    on.set_xticks([]), on.set_yticks([])
+    on.set(xticks=[], yticks=[])
     return on
 
 
@@ -90,7 +90,8 @@ def _most(values: NDArray[Any], each: int) -> NDArray[np.int64]:
     """The largest of so many values that follow each other."""
     padded = np.zeros(-(-values.size // each) * each, np.int64)
     padded[: values.size] = values
-    return padded.reshape(-1, each).max(axis=1)
+    most: NDArray[np.int64] = padded.reshape(-1, each).max(axis=1)
+    return most
 
 
 def _rounds(gpas: U64Array, gpa: int | None, length: int | None, last_written: Any) -> tuple[NDArray[Any], str]:

@@ -12,6 +12,7 @@ from npt.view import style
 __all__ = ["precopy"]
 
 _KINDS = {"live": style.COLOURS[0], "stop": style.COLOURS[5], "post": style.COLOURS[3]}
+_SAID = {"live": "live", "stop": "guest stopped", "post": "guest at the target"}
 _NS = 1e9
 
 
@@ -56,20 +57,13 @@ def precopy(results: Any, *, ax: Axes | None = None) -> Axes:
                 color=colour,
                 edgecolor="white",
                 linewidth=0.5,
-                label=kind if row == 0 else None,
             )
         end = "cancelled" if one.cancelled else f"{one.downtime_ns / 1e6:,.1f} ms down"
         on.text(starts[-1] / _NS, -row, f" {end}", va="center", fontsize=8)
     on.set_yticks([-row for row in range(len(given))], [str(one.policy) for one in given])
     on.set_ylim(-len(given) + 0.5, 0.6)
     on.margins(x=0.12)
-    on.set_xlabel("simulated seconds"), on.set_ylabel("height: bytes of a send")
+    on.set(xlabel="simulated seconds", ylabel="height: bytes of a send")
     on.set_title(f"Sends of {len(given)} migration{'s' * (len(given) > 1)}")
-    on.legend(handles=[_patch(kind, colour) for kind, colour in _KINDS.items()], loc="upper right", frameon=False, ncols=3)
+    style.legend(on, {_SAID[kind]: colour for kind, colour in _KINDS.items()})
     return on
-
-
-def _patch(name: str, colour: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=colour, label={"live": "live", "stop": "guest stopped", "post": "guest at the target"}[name])

@@ -1,22 +1,18 @@
 """How memory is cut up: a reservoir's free spans, a log's dirty runs."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from npt._types import U8Array
 from npt.dirty.runlists import runs as as_runs
-from npt.errors import InvalidArgument
 from npt.memory.reservoir import Reservoir
-from npt.units import PAGE_SHIFT, format_size
+from npt.units import PAGE_SHIFT, PAGE_SIZE, format_size
 from npt.view import style
 
 __all__ = ["fragmentation", "runs"]
 
 
-def runs(bitmap: U8Array | NDArray[np.void], *, ax: Axes | None = None) -> Axes:
+def runs(bitmap: NDArray[Any], *, ax: Axes | None = None) -> Axes:
     """Show how long the dirty runs are: how many pages are in runs of which length.
 
     Parameters
@@ -74,12 +70,10 @@ def fragmentation(reservoir: Reservoir, *, ax: Axes | None = None) -> Axes:
     on = style.as_axes(ax)
     free = int(lengths.sum())
     if free:
-        steps = np.concatenate(([0], np.cumsum(lengths))) / free
-        on.step(np.concatenate((lengths, [0])), steps[:-1].tolist() + [1.0] if False else steps, where="pre", color=style.COLOURS[0])
+        share = np.cumsum(lengths) / free  # of the largest, the two largest, ...
+        on.step([*lengths, PAGE_SIZE], [*share, 1.0], where="post", color=style.COLOURS[0], marker=".")
     on.set_xscale("log", base=2)
     style.size_axis(on.xaxis, "length of a span")
-    on.set_ylim(0, 1.02), on.set_ylabel("share of the free memory in spans at least that long")
+    on.set(ylim=(0, 1.02), ylabel="share of the free memory in spans at least that long")
     on.set_title(f"{format_size(free)} free in {lengths.size:,} spans" if free else "nothing is free")
     return on
-
-

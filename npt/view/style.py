@@ -1,5 +1,6 @@
 """One look for all pictures: colours that the colour-blind tell apart, addresses in hex, sizes in KiB and up."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
 from npt._html import COLOURS
 from npt.units import format_size
@@ -43,7 +44,20 @@ def as_axes(ax: Axes | None, *, size: tuple[float, float] = _SIZE) -> Axes:
 def address_axis(axis: Axis, name: str = "guest-physical address") -> None:
     """Ticks are addresses in hex."""
     _format(axis, lambda value: f"{int(value):#x}" if value >= 0 else "", name)
-    axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 4, 8]))
+    axis.set_major_locator(_Round())
+
+
+class _Round(Locator):
+    """Ticks at multiples of a power of two: round numbers in hex, and in MiB."""
+
+    def __call__(self) -> list[float]:
+        low, high = sorted(self.axis.get_view_interval().tolist()) if self.axis is not None else (0.0, 1.0)
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """At most nine."""
+        step = 1 << max(math.ceil(math.log2(max(vmax - vmin, 1.0) / 8)), 0)
+        return [float(tick) for tick in range(-int(-vmin // step) * step, int(vmax) + 1, step)]
 
 
 def size_axis(axis: Axis, name: str) -> None:

@@ -1,0 +1,88 @@
+"""The four levels of tables."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
+
+from npt.space.vmspace import VmSpace
+from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, format_size, level_shift
+from npt.view import style
+from npt.view.pages import MAPPED, as_space, stretches
+
+__all__ = ["tables"]
+
+_MOST = 2000  # boxes a level
+
+
+def tables(space: VmSpace, *, ax: Axes | None = None) -> Axes:
+    """Show the tables of a space as an icicle: root above, leaves below, each as wide as the tables beside it allow.
+
+    Parameters
+    ----------
+    space
+        Whose tables.
+    ax
+        Where to draw; a new figure unless given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A box for each table that is in use, by address, every level as wide as all others; its colour says which share of its
+        512 entries is used. With more than 2000 tables at a level, a box stands for several that follow each other. A title
+        under each level says how many there are and what they take.
+
+    Raises
+    ------
+    StaleHandle
+        The space was destroyed.
+    """
+    used = _used(as_space(space))
+    on = style.as_axes(ax)
+    boxes, shares = [], []
+    for level, entries in used.items():
+        n = entries.size
+        each = -(-n // _MOST)
+        for first in range(0, n, each):
+            some = entries[first : first + each]
+            boxes.append(Rectangle((first / n, level - 0.4), some.size / n, 0.8))
+            shares.append(float(some.mean()) / ENTRIES)
+    drawn = PatchCollection(boxes, cmap=style.AMOUNT, edgecolor="white", linewidth=0.3 if len(boxes) < 300 else 0)
+    drawn.set_array(np.array(shares))
+    drawn.set_clim(0, 1)
+    on.add_collection(drawn)
+    on.set(xlim=(0, 1), ylim=(0.5, LEVELS + 0.5), xticks=[], frame_on=False)
+    names = {4: "root", 1: "leaf"}
+    on.set_yticks(
+        list(used),
+        [
+            f"level {level}{f' ({names[level]})' if level in names else ''}\n{entries.size:,} x 4 KiB\n"
+            f"an entry: {format_size(1 << level_shift(level))}"
+            for level, entries in used.items()
+        ],
+    )
+    assert on.figure is not None
+    on.figure.colorbar(drawn, ax=on, label="share of the 512 entries in use")
+    n_tables = sum(entries.size for entries in used.values())
+    on.set_title(f"{n_tables:,} tables, {format_size(n_tables * ENTRIES * 8)}, for {space.resident_count:,} resident pages")
+    return on
+
+
+def _used(space: VmSpace) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+    """How many entries each table has in use, by level from the root, in the order of addresses."""
+    found = stretches(space)
+    pages = [np.uint64(one.gpa >> PAGE_SHIFT) + np.arange(one.states.size, dtype=np.uint64) for one in found] or [
+        np.empty(0, np.uint64)
+    ]
+    mapped = np.concatenate(pages)
+    resident = np.concatenate([one.states for one in found]) > MAPPED if found else np.empty(0, np.bool_)
+    used: dict[int, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+    parents, first = np.unique(mapped // np.uint64(ENTRIES), return_index=True)
+    used[1] = np.add.reduceat(resident.astype(np.int64), first) if first.size else np.zeros(0, np.int64)
+    for level in range(2, LEVELS + 1):
+        above, counts = np.unique(parents // np.uint64(ENTRIES), return_counts=True)
+        used[level] = counts.astype(np.int64)
+        parents = above
+    if not used[LEVELS].size:
+        used[LEVELS] = np.zeros(1, np.int64)  # the root is always there
+    return {level: used[level] for level in range(LEVELS, 0, -1)}
