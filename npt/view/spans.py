@@ -1,5 +1,7 @@
 """How memory is cut up: a reservoir's free spans, a log's dirty runs."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray

@@ -51,7 +51,7 @@ class _Round(Locator):
     """Ticks at multiples of a power of two: round numbers in hex, and in MiB."""
 
     def __call__(self) -> list[float]:
-        low, high = sorted(self.axis.get_view_interval().tolist()) if self.axis is not None else (0.0, 1.0)
+        low, high = sorted(map(float, self.axis.get_view_interval())) if self.axis is not None else (0.0, 1.0)
         return self.tick_values(low, high)
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
