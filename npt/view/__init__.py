@@ -11,6 +11,8 @@ from npt.view.hilbert import hilbert
 from npt.view.layout import layout
 from npt.view.migration import precopy
 from npt.view.spans import fragmentation, runs
+from npt.view.throughput import bench
 from npt.view.tree import tables
+from npt.view.working_set import working_set
 
-__all__ = ["bits", "fragmentation", "heat", "hilbert", "layout", "precopy", "runs", "tables", "walk"]
+__all__ = ["bench", "bits", "fragmentation", "heat", "hilbert", "layout", "precopy", "runs", "tables", "walk", "working_set"]
