@@ -59,10 +59,10 @@ def precopy(results: Any, *, ax: Axes | None = None) -> Axes:
                 linewidth=0.5,
             )
         end = "cancelled" if one.cancelled else f"{one.downtime_ns / 1e6:,.1f} ms down"
-        on.text(starts[-1] / _NS, -row, f" {end}", va="center", fontsize=8)
+        on.text(starts[-1] / _NS, -row + 0.12, f" {end}", va="bottom", fontsize=8)
     on.set_yticks([-row for row in range(len(given))], [str(one.policy) for one in given])
     on.set_ylim(-len(given) + 0.5, 0.6)
-    on.margins(x=0.12)
+    on.margins(x=0.2)
     on.set(xlabel="simulated seconds", ylabel="height: bytes of a send")
     on.set_title(f"Sends of {len(given)} migration{'s' * (len(given) > 1)}")
     style.legend(on, {_SAID[kind]: colour for kind, colour in _KINDS.items()})

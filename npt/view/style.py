@@ -63,6 +63,8 @@ class _Round(Locator):
 def size_axis(axis: Axis, name: str) -> None:
     """Ticks are bytes, KiB, MiB, ..."""
     _format(axis, lambda value: format_size(int(value)) if value >= 0 else "", name)
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(_Round())
 
 
 def count_axis(axis: Axis, name: str) -> None:

@@ -29,8 +29,8 @@ def bench(results: Results, *, format: str | None = None, ax: Axes | None = None
     Returns
     -------
     matplotlib.axes.Axes
-        A group of bars for each operation, a bar for each size: how fast it was as a share of what the memory can do, which is the
-        line at 1.
+        A group of bars for each operation, a bar for each size: how fast it was as a share of what the memory can do, which
+        is the line at 1.
 
     Raises
     ------

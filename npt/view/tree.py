@@ -42,7 +42,7 @@ def tables(space: VmSpace, *, ax: Axes | None = None) -> Axes:
     boxes, shares = [], []
     for level, entries in used.items():
         n = entries.size
-        each = -(-n // _MOST)
+        each = max(-(-n // _MOST), 1)
         for first in range(0, n, each):
             some = entries[first : first + each]
             boxes.append(Rectangle((first / n, level - 0.4), some.size / n, 0.8))

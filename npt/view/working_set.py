@@ -21,8 +21,8 @@ def working_set(working_set: WorkingSet, *, kind: str = "size", ax: Axes | None 
     working_set
         With samples.
     kind
-        ``"size"``: mean working-set size by the length of the window; ``"samples"``: pages that each sample saw, new ones apart;
-        ``"reuse"``: how often a page was seen again after so many samples.
+        ``"size"``: mean working-set size by the length of the window; ``"samples"``: pages that each sample saw, new ones
+        apart; ``"reuse"``: how often a page was seen again after so many samples.
     ax
         Where to draw; a new figure unless given.
 
