@@ -10,9 +10,21 @@ from npt._types import U8Array, U64Array
 from npt.errors import InvalidArgument
 from npt.memory.objects import MmioObject
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_range
+from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_range
 
-__all__ = ["ABSENT", "ACCESSED", "DEVICE", "DIRTY", "MAPPED", "RESIDENT", "Stretch", "as_space", "stretches"]
+__all__ = [
+    "ABSENT",
+    "ACCESSED",
+    "DEVICE",
+    "DIRTY",
+    "MAPPED",
+    "RESIDENT",
+    "Stretch",
+    "as_space",
+    "stretches",
+    "tables_used",
+    "together",
+]
 
 ABSENT, MAPPED, RESIDENT, ACCESSED, DIRTY, DEVICE = range(6)  # in the order of ``style.STATES``
 
@@ -102,7 +114,19 @@ def together(found: Sequence[Stretch]) -> tuple[U64Array, U8Array]:
     return np.concatenate(gpas), np.concatenate([one.states for one in found])
 
 
-def binned(values: NDArray[Any], n_bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and end of bins as even as can be: at most ``n_bins``, none empty."""
-    edges = np.linspace(0, values.size, min(n_bins, values.size) + 1).astype(np.int64)
-    return edges[:-1], edges[1:]
+def tables_used(space: VmSpace) -> dict[int, NDArray[np.int64]]:
+    """How many entries each table has in use, by level from the root, in the order of addresses."""
+    mappings = as_space(space).mappings
+    firsts = [np.uint64(one.gpa >> PAGE_SHIFT) + np.arange(one.length >> PAGE_SHIFT, dtype=np.uint64) for one in mappings]
+    mapped = np.concatenate([np.empty(0, np.uint64), *firsts])
+    resident = np.concatenate([np.empty(0, np.bool_), *(space.ptes(one.gpa, one.length) != 0 for one in mappings)])
+    used: dict[int, NDArray[np.int64]] = {}
+    parents, first = np.unique(mapped // np.uint64(ENTRIES), return_index=True)
+    used[1] = np.add.reduceat(resident.astype(np.int64), first) if first.size else np.zeros(0, np.int64)
+    for level in range(2, LEVELS + 1):
+        above, counts = np.unique(parents // np.uint64(ENTRIES), return_counts=True)
+        used[level] = counts.astype(np.int64)
+        parents = above
+    if not used[LEVELS].size:
+        used[LEVELS] = np.zeros(1, np.int64)  # the root is always there
+    return {level: used[level] for level in range(LEVELS, 0, -1)}

@@ -6,9 +6,9 @@ from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 
 from npt.space.vmspace import VmSpace
-from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, format_size, level_shift
+from npt.units import ENTRIES, LEVELS, format_size, level_shift
 from npt.view import style
-from npt.view.pages import MAPPED, as_space, stretches
+from npt.view.pages import tables_used
 
 __all__ = ["tables"]
 
@@ -37,7 +37,7 @@ def tables(space: VmSpace, *, ax: Axes | None = None) -> Axes:
     StaleHandle
         The space was destroyed.
     """
-    used = _used(as_space(space))
+    used = tables_used(space)
     on = style.as_axes(ax)
     boxes, shares = [], []
     for level, entries in used.items():
@@ -66,23 +66,3 @@ def tables(space: VmSpace, *, ax: Axes | None = None) -> Axes:
     n_tables = sum(entries.size for entries in used.values())
     on.set_title(f"{n_tables:,} tables, {format_size(n_tables * ENTRIES * 8)}, for {space.resident_count:,} resident pages")
     return on
-
-
-def _used(space: VmSpace) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
-    """How many entries each table has in use, by level from the root, in the order of addresses."""
-    found = stretches(space)
-    pages = [np.uint64(one.gpa >> PAGE_SHIFT) + np.arange(one.states.size, dtype=np.uint64) for one in found] or [
-        np.empty(0, np.uint64)
-    ]
-    mapped = np.concatenate(pages)
-    resident = np.concatenate([one.states for one in found]) > MAPPED if found else np.empty(0, np.bool_)
-    used: dict[int, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
-    parents, first = np.unique(mapped // np.uint64(ENTRIES), return_index=True)
-    used[1] = np.add.reduceat(resident.astype(np.int64), first) if first.size else np.zeros(0, np.int64)
-    for level in range(2, LEVELS + 1):
-        above, counts = np.unique(parents // np.uint64(ENTRIES), return_counts=True)
-        used[level] = counts.astype(np.int64)
-        parents = above
-    if not used[LEVELS].size:
-        used[LEVELS] = np.zeros(1, np.int64)  # the root is always there
-    return {level: used[level] for level in range(LEVELS, 0, -1)}
