@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -107,14 +108,11 @@ def _pictures(results: Results) -> Iterator[tuple[str, str]]:
     columns = set(results.columns)
     if {"format", "size", "operation", "share", "of_limit"} <= columns:
         for form in dict.fromkeys(row["format"] for row in results.rows):
-            yield (
-                f"Throughput beside the limit of the memory, {form}",
-                _drawn(lambda ax, form=form: bench(results, format=form, ax=ax)),
-            )  # type: ignore[misc]
+            yield f"Throughput beside the limit of the memory, {form}", _drawn(partial(_throughput, results, form))
     if {"policy", "bytes_sent", "downtime_ns"} <= columns:
         rows = [row for row in results.rows if row.get("bytes_sent") is not None]
         for column, said in (("bytes_sent", "Bytes on the wire by policy"), ("downtime_ns", "Downtime by policy")):
-            yield said, _drawn(lambda ax, column=column: _by_policy(ax, rows, column))  # type: ignore[misc]
+            yield said, _drawn(partial(_by_policy, rows, column))
 
 
 def _drawn(draw: Callable[[Axes], object]) -> str:
@@ -128,7 +126,11 @@ def _drawn(draw: Callable[[Axes], object]) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _by_policy(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
+def _throughput(results: Results, form: str, ax: Axes) -> None:
+    bench(results, format=form, ax=ax)
+
+
+def _by_policy(rows: Sequence[Mapping[str, Any]], column: str, ax: Axes) -> None:
     """A bar for each row; rows that differ in more than the policy are told by what else they are of."""
     names = [" ".join(str(row[name]) for name in ("writer", "history", "policy") if row.get(name) is not None) for row in rows]
     scale = 1e6 if column == "downtime_ns" else 1 << 20
