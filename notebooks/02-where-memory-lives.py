@@ -13,8 +13,8 @@
 #
 # **What stands between a guest's address and a frame, and what does it cost?**
 #
-# A guest sees a few large stretches of memory with holes between them: RAM below 4 GiB, a hole for devices, RAM above. The host
-# has frames, wherever they were free. Tables join both, and the tables are memory, too.
+# A guest sees a few large stretches of memory with holes between them: RAM below 4 GiB, a hole for devices, RAM above.
+# The host has frames, wherever they were free. Tables join both, and the tables are memory, too.
 
 # %%
 import numpy as np
@@ -39,8 +39,8 @@ space
 view.layout(space, reservoir);
 
 # %% [markdown]
-# Each page along a Hilbert curve, where neighbours in memory are neighbours in the picture. A vCPU boots: it reads its ROM, clears
-# low memory, and then works on a small part of high memory.
+# Each page along a Hilbert curve, where neighbours in memory are neighbours in the picture. A vCPU boots: it reads its
+# ROM, clears low memory, and then works on a small part of high memory.
 
 # %%
 vcpu, rng = Vcpu(space.client()), np.random.default_rng(1)
@@ -52,16 +52,16 @@ vcpu.run(4 * GIB + PAGE_SIZE * rng.integers(500, 900, 300), write=True)
 view.hilbert(space);
 
 # %% [markdown]
-# The tables behind it. There is one root, but every stretch that touches another GiB or another 2 MiB region needs tables of its
-# own: three directories for four mappings. `map` makes the tables, `populate` or a fault fills in leaves.
+# The tables behind it. There is one root, but every stretch that touches another GiB or another 2 MiB region needs
+# tables of its own: three directories for four mappings. `map` makes the tables, `populate` or a fault fills in leaves.
 
 # %%
 view.tables(space)
 space.table
 
 # %% [markdown]
-# Frames come back in another order than they went, so the reservoir's free memory is cut up. An object that does not fit in one span
-# takes several, and nobody notices but the tables: a leaf entry can name any frame.
+# Frames come back in another order than they went, so the reservoir's free memory is cut up. An object that does not
+# fit in one span takes several, and nobody notices but the tables: a leaf entry can name any frame.
 
 # %%
 rng = np.random.default_rng(2)

@@ -13,9 +13,9 @@
 #
 # **Pay for a guest's memory at its start, or at each first touch?**
 #
-# Eagerly, one pass writes all leaf entries, as fast as memory can be filled. On demand, each page costs a fault: an exit, a
-# look-up, an entry. Speeds here are ratios to a fill of as many entries in the same run: milliseconds of a shared machine are no
-# result.
+# Eagerly, one pass writes all leaf entries, as fast as memory can be filled. On demand, each page costs a fault: an
+# exit, a look-up, an entry. Speeds here are ratios to a fill of as many entries in the same run: milliseconds of a
+# shared machine are no result.
 
 # %%
 import os
@@ -49,8 +49,8 @@ ax.legend(title="mappings", frameon=False)
 ax.set_title("Four ways of populating, beside a fill of as many entries");
 
 # %% [markdown]
-# What was not paid in front is paid at the first touch. A single call from Python takes microseconds, most of them Python's; compare
-# ways by it, not machines.
+# What was not paid in front is paid at the first touch. A single call from Python takes microseconds, most of them
+# Python's; compare ways by it, not machines.
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")

@@ -13,8 +13,9 @@
 #
 # **Which pages does a real program write, when, and in how long runs?**
 #
-# A live migration sends memory while the guest writes to it, and asks again and again what was written since. The answer is
-# the dirty log: per round, a bitmap. Here it is that of SQLite, recorded page by page with valgrind and replayed on a vCPU.
+# A live migration sends memory while the guest writes to it, and asks again and again what was written since. The
+# answer is the dirty log: per round, a bitmap. Here it is that of SQLite, recorded page by page with valgrind and
+# replayed on a vCPU.
 
 # %%
 import os
@@ -43,8 +44,8 @@ for window in history.windows():
 log
 
 # %% [markdown]
-# Every page that was written, by round. Diagonals are memory that grows; horizontal lines are pages that are written all the time,
-# and those decide how a migration ends.
+# Every page that was written, by round. Diagonals are memory that grows; horizontal lines are pages that are written
+# all the time, and those decide how a migration ends.
 
 # %%
 view.heat(log.rounds);
@@ -56,8 +57,8 @@ view.heat(log.rounds);
 view.hilbert(space, gpa=0, length=ram.length, last_written=log.rounds.last_written());
 
 # %% [markdown]
-# How long are the runs of dirty pages? Short runs cost a request each; a coarser granule, such as a 2 MiB page, sends much that was
-# never written.
+# How long are the runs of dirty pages? Short runs cost a request each; a coarser granule, such as a 2 MiB page, sends
+# much that was never written.
 
 # %%
 union = log.rounds.union()

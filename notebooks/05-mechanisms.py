@@ -13,9 +13,10 @@
 #
 # **D bits, write protection, Intel's PML, a dirty ring: what does each cost the guest?**
 #
-# All four report the same pages. They differ in what it takes: a *scan* of D bits costs the host time and the guest nothing, until
-# clearing them has to be told to its TLB. *Write protection* costs a fault for each first write of a page. *PML* logs 512
-# addresses in hardware, then exits. A *ring* has entries of its own for each vCPU, and stops the vCPU when it is full.
+# All four report the same pages. They differ in what it takes: a *scan* of D bits costs the host time and the guest
+# nothing, until clearing them has to be told to its TLB. *Write protection* costs a fault for each first write of a
+# page. *PML* logs 512 addresses in hardware, then exits. A *ring* has entries of its own for each vCPU, and stops the
+# vCPU when it is full.
 
 # %%
 import os
@@ -47,7 +48,8 @@ axes[0].set_ylabel("events")
 axes[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0));
 
 # %% [markdown]
-# A table of costs turns counts into a predicted stall of the guest. It is worth no more than its source, which it names.
+# A table of costs turns counts into a predicted stall of the guest. It is worth no more than its source, which it
+# names.
 
 # %%
 columns = [name for name in results["sqlite"].columns if name.startswith("stall_ns")]

@@ -13,9 +13,9 @@
 #
 # **When should a hypervisor stop sending live?**
 #
-# Pre-copy sends all memory while the guest runs, then what it dirtied meanwhile, and so on. At some point the guest has to be
-# stopped and the rest sent: the downtime. Hypervisors differ in when. Here one recorded program is migrated under six of their
-# rules, with real bytes between two guests; the clock is simulated, and exact.
+# Pre-copy sends all memory while the guest runs, then what it dirtied meanwhile, and so on. At some point the guest has
+# to be stopped and the rest sent: the downtime. Hypervisors differ in when. Here one recorded program is migrated under
+# six of their rules, with real bytes between two guests; the clock is simulated, and exact.
 
 # %%
 import os
@@ -50,16 +50,17 @@ axes[0].invert_yaxis()
 print("every target equal to its source:", all(row["proven"] for row in rows))
 
 # %% [markdown]
-# The closed model knows no pages: in t seconds `min(ram, rate * t)` bytes get dirty. It is what most estimates use, and it shows the
-# shapes: geometric convergence where the link is faster than the guest, none where it is not.
+# The closed model knows no pages: in t seconds `min(ram, rate * t)` bytes get dirty. It is what most estimates use, and
+# it shows the shapes: geometric convergence where the link is faster than the guest, none where it is not.
 
 # %%
 RAM, LINE = 4096 * MIB, 1000 * MIB
 view.precopy([studies.precopy(RAM, LINE, 400 * MIB, policy=policy) for policy in studies.POLICIES]);
 
 # %% [markdown]
-# Where does the model fail? It counts bytes as if no page were written twice in a round. For a writer that goes from page to page that is
-# so. For a zipf writer, which comes back to its hot pages, the engine sends much less in long rounds.
+# Where does the model fail? It counts bytes as if no page were written twice in a round. For a writer that goes from
+# page to page that is so. For a zipf writer, which comes back to its hot pages, the engine sends much less in long
+# rounds.
 
 # %%
 PAGES = 5_000 if small else 50_000

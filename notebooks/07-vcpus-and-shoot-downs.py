@@ -13,9 +13,9 @@
 #
 # **What is lost when dirty bits are cleared and the TLB is not told?**
 #
-# A processor caches translations. One that is cached with D set does not look at the table again, so a harvest that clears D must
-# make every vCPU forget: it raises the generation and kicks the vCPUs out, which flush when they come back. That is the
-# *shoot-down*. Here we leave it out, on purpose, and count the writes that no harvest reports.
+# A processor caches translations. One that is cached with D set does not look at the table again, so a harvest that
+# clears D must make every vCPU forget: it raises the generation and kicks the vCPUs out, which flush when they come
+# back. That is the *shoot-down*. Here we leave it out, on purpose, and count the writes that no harvest reports.
 
 # %%
 import os
@@ -31,8 +31,8 @@ ROUNDS = 30 if os.environ.get("NPT_SMALL") else 200
 N_PAGES = 256
 
 # %% [markdown]
-# One vCPU with a simulated TLB stores numbers that only grow, in a thread of its own, without the interpreter's lock. The host
-# harvests. A page whose number changed between two harvests must be reported by the second.
+# One vCPU with a simulated TLB stores numbers that only grow, in a thread of its own, without the interpreter's lock.
+# The host harvests. A page whose number changed between two harvests must be reported by the second.
 
 
 # %%
@@ -46,7 +46,7 @@ def rounds(tlb: int, shootdown: bool) -> tuple[list[int], list[int], int]:
         space.map(ram, 0, ram.length, Prot.RW)
         vcpu, stop = Vcpu(space.client(), tlb=tlb), threading.Event()
         words = reservoir.buffer[: ram.length].view(np.uint64)[:: PAGE_SIZE // 8]
-        gpas = np.random.default_rng(1).choice(40, 1 << 15).astype(np.uint64) * np.uint64(PAGE_SIZE)
+        gpas = np.random.default_rng(1).choice(40, 1 << 20).astype(np.uint64) * np.uint64(PAGE_SIZE)
         vcpu.run(gpas, write=True, values=np.arange(gpas.size, dtype=np.uint64))
 
         def run() -> None:
@@ -88,18 +88,20 @@ cases = {
 found = {name: rounds(*case) for name, case in cases.items()}
 fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 for number, (name, (_, lost, _)) in enumerate(found.items()):
-    ax.plot(np.cumsum(lost), color=view.style.COLOURS[(0, 2, 5)[number]], label=f"{name}: {sum(lost):,}", linewidth=3 - number)
+    colour = view.style.COLOURS[(0, 2, 5)[number]]
+    ax.plot(np.cumsum(lost), color=colour, label=f"{name}: {sum(lost):,}", linewidth=3 - number)
 ax.set(xlabel="harvest", ylabel="pages written and not reported, in all", title="Writes that no harvest saw")
 ax.legend(frameon=False);
 
 # %% [markdown]
-# With shoot-downs nothing is lost, with a TLB or without. Without them the hot pages, which never leave the TLB, are reported once and
-# then never again: the migration's target keeps their old contents.
+# With shoot-downs nothing is lost, with a TLB or without. Without them the hot pages, which never leave the TLB, are
+# reported once and then never again: the migration's target keeps their old contents.
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 for number, (name, (reported, _, kicks)) in enumerate(found.items()):
-    ax.plot(reported, ".", color=view.style.COLOURS[(0, 2, 5)[number]], label=f"{name}: {kicks} kicks", markersize=8 - 2 * number)
+    colour = view.style.COLOURS[(0, 2, 5)[number]]
+    ax.plot(reported, ".", color=colour, label=f"{name}: {kicks} kicks", markersize=8 - 2 * number)
 ax.set(xlabel="harvest", ylabel="pages reported", title="What each harvest reports")
 ax.legend(frameon=False);
 
