@@ -39,7 +39,7 @@ def main() -> None:
     names = {"MiB on the wire": style.COLOURS[0], "ms of downtime": style.COLOURS[1]}
     right.legend(
         handles=[matplotlib.patches.Patch(color=colour, label=name) for name, colour in names.items()],
-        frameon=False, loc="lower right",
+        frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.06), ncols=2,
     )  # fmt: skip
     figure.savefig(Path(__file__).with_name("overview.png"), dpi=110, metadata={"Software": None})
 
