@@ -50,7 +50,7 @@ space.explain(BASE + 3 * PAGE_SIZE)
 # That entry, bit by bit. D is set: what was written through a hold is dirty from the page's release on.
 
 # %%
-view.bits(space.pte(BASE + 3 * PAGE_SIZE), format=EPT);
+view.bits(space.pte(BASE + 3 * PAGE_SIZE), format=EPT)
 
 # %% [markdown]
 # A vCPU walks the same tables. It reads one page and stores to another; each access takes this way:
@@ -59,7 +59,7 @@ view.bits(space.pte(BASE + 3 * PAGE_SIZE), format=EPT);
 vcpu = Vcpu(space.client())
 vcpu.run([BASE + 3 * PAGE_SIZE])
 vcpu.run([BASE + 600 * PAGE_SIZE], write=True, values=[0x5A])
-view.walk(space.explain(BASE + 600 * PAGE_SIZE));
+view.walk(space.explain(BASE + 600 * PAGE_SIZE))
 
 # %% [markdown]
 # A *harvest* reads the dirty bits and clears them; a *peek* only reads. Bit k of byte j is page 8j + k.
@@ -77,7 +77,7 @@ print("dirty after the harvest:", int(space.track_dirty(BASE, ram.length).any())
 other = VmSpace(1 << 40, format=NPT, reservoir=reservoir)
 other.map(ram, BASE, ram.length, Prot.RW)
 other.populate(BASE, PAGE_SIZE)
-view.bits(other.pte(BASE), format=NPT);
+view.bits(other.pte(BASE), format=NPT)
 
 # %%
 other.close()

@@ -36,7 +36,7 @@ space
 # Holes are folded here; to scale, there would be nothing to see but the hole.
 
 # %%
-view.layout(space, reservoir);
+view.layout(space, reservoir)
 
 # %% [markdown]
 # Each page along a Hilbert curve, where neighbours in memory are neighbours in the picture. A vCPU boots: it reads its
@@ -49,7 +49,7 @@ vcpu.run(np.arange(rom_gpa, rom_gpa + rom.length, PAGE_SIZE))
 vcpu.run(np.arange(0, low.length // 2, PAGE_SIZE), write=True)
 vcpu.run(4 * GIB + PAGE_SIZE * rng.integers(0, 2000, 600))
 vcpu.run(4 * GIB + PAGE_SIZE * rng.integers(500, 900, 300), write=True)
-view.hilbert(space);
+view.hilbert(space)
 
 # %% [markdown]
 # The tables behind it. There is one root, but every stretch that touches another GiB or another 2 MiB region needs
@@ -71,7 +71,7 @@ for number in rng.permutation(100)[:60]:
     parts[number] = None
 scattered = reservoir.allocate(8 * MIB)
 print(f"8 MiB in {len(scattered.spans)} spans of frames")
-view.fragmentation(reservoir);
+view.fragmentation(reservoir)
 
 # %%
 space.close()

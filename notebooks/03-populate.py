@@ -46,7 +46,7 @@ for number, shape in enumerate(("one", "scattered")):
 ax.axhline(1, color=view.style.GREY, linestyle="--", linewidth=1)
 ax.set(yscale="log", xticks=range(len(ways)), xticklabels=ways, ylabel="share of a fill (1: the memory's limit)")
 ax.legend(title="mappings", frameon=False)
-ax.set_title("Four ways of populating, beside a fill of as many entries");
+ax.set_title("Four ways of populating, beside a fill of as many entries")
 
 # %% [markdown]
 # What was not paid in front is paid at the first touch. A single call from Python takes microseconds, most of them
@@ -60,14 +60,14 @@ for name, mark in marks.items():
     label = {"touch_ns_median": "half", "touch_ns_99": "99 %", "touch_ns_most": "all"}[name]
     ax.plot(ways, [row[name] / 1000 for row in one], mark, color=view.style.COLOURS[0], label=f"{label} take no longer")
 ax.set(yscale="log", ylabel="us for a first touch", title="A first touch afterwards")
-ax.legend(frameon=False);
+ax.legend(frameon=False)
 
 # %% [markdown]
 # All operations beside the limit of the memory, one call over the whole guest:
 
 # %%
 throughput = studies.throughput([EPT], sizes=SIZES, repeat=3)
-view.bench(throughput);
+view.bench(throughput)
 
 # %% [markdown]
 # ## What to try next

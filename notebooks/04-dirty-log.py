@@ -48,13 +48,13 @@ log
 # all the time, and those decide how a migration ends.
 
 # %%
-view.heat(log.rounds);
+view.heat(log.rounds)
 
 # %% [markdown]
 # When was each page written last? Bright pages would have to be sent again.
 
 # %%
-view.hilbert(space, gpa=0, length=ram.length, last_written=log.rounds.last_written());
+view.hilbert(space, gpa=0, length=ram.length, last_written=log.rounds.last_written())
 
 # %% [markdown]
 # How long are the runs of dirty pages? Short runs cost a request each; a coarser granule, such as a 2 MiB page, sends
@@ -62,7 +62,7 @@ view.hilbert(space, gpa=0, length=ram.length, last_written=log.rounds.last_writt
 
 # %%
 union = log.rounds.union()
-view.runs(union);
+view.runs(union)
 
 # %%
 for granule in (PAGE_SIZE, 64 << 10, 2 << 20):

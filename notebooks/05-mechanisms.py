@@ -45,7 +45,7 @@ for ax, (program, found) in zip(axes, results.items(), strict=True):
     ax.set(xticks=range(len(names)), yscale="symlog", title=program)
     ax.set_xticklabels(names, rotation=20, ha="right")
 axes[0].set_ylabel("events")
-axes[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0));
+axes[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 # %% [markdown]
 # A table of costs turns counts into a predicted stall of the guest. It is worth no more than its source, which it

@@ -55,7 +55,7 @@ print("every target equal to its source:", all(row["proven"] for row in rows))
 
 # %%
 RAM, LINE = 4096 * MIB, 1000 * MIB
-view.precopy([studies.precopy(RAM, LINE, 400 * MIB, policy=policy) for policy in studies.POLICIES]);
+view.precopy([studies.precopy(RAM, LINE, 400 * MIB, policy=policy) for policy in studies.POLICIES])
 
 # %% [markdown]
 # Where does the model fail? It counts bytes as if no page were written twice in a round. For a writer that goes from
@@ -76,7 +76,7 @@ for number, (name, text) in enumerate(guests.items()):
     ax.plot(*np.transpose(points), marker="o", color=view.style.COLOURS[number], label=name)
 ax.axhline(0, color=view.style.GREY, linewidth=1)
 ax.set(xlabel="round", ylabel="engine's bytes over the model's, less one, %", title="The engine beside the closed model")
-ax.legend(frameon=False);
+ax.legend(frameon=False)
 
 # %% [markdown]
 # ## What to try next

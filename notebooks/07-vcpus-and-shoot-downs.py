@@ -91,7 +91,7 @@ for number, (name, (_, lost, _)) in enumerate(found.items()):
     colour = view.style.COLOURS[(0, 2, 5)[number]]
     ax.plot(np.cumsum(lost), color=colour, label=f"{name}: {sum(lost):,}", linewidth=3 - number)
 ax.set(xlabel="harvest", ylabel="pages written and not reported, in all", title="Writes that no harvest saw")
-ax.legend(frameon=False);
+ax.legend(frameon=False)
 
 # %% [markdown]
 # With shoot-downs nothing is lost, with a TLB or without. Without them the hot pages, which never leave the TLB, are
@@ -103,7 +103,7 @@ for number, (name, (reported, _, kicks)) in enumerate(found.items()):
     colour = view.style.COLOURS[(0, 2, 5)[number]]
     ax.plot(reported, ".", color=colour, label=f"{name}: {kicks} kicks", markersize=8 - 2 * number)
 ax.set(xlabel="harvest", ylabel="pages reported", title="What each harvest reports")
-ax.legend(frameon=False);
+ax.legend(frameon=False)
 
 # %% [markdown]
 # ## What to try next

@@ -26,6 +26,8 @@ _COMMANDS = {  # module, and what it does: the list of all of them imports none
     "populate": ("populate", "How fast a guest is made resident, and its first touches."),
     "precopy": ("precopy", "The same rules in the closed model, without a byte."),
     "replay": ("replay", "A program's write history through the tables, checked."),
+    "report": ("report", "One page of results, to read and to sort."),
+    "show": ("show", "Logs, histories and results in the terminal."),
     "sweep": ("sweep", "A study at every point of a grid, here or on a cluster."),
     "warm-up": ("warm_up", "Compile all kernels now."),
 }

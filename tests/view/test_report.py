@@ -52,7 +52,7 @@ def test_report__has_all_rows_and_how_they_came_about() -> None:
     assert "<title>a &amp; b</title>" in page
     assert "one &lt;two&gt;" in page
     assert "<small>B</small>" in page
-    assert '&quot;seed&quot;: 7' in page
+    assert "&quot;seed&quot;: 7" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "<!--" not in page
 
