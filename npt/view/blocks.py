@@ -45,8 +45,8 @@ def layout(space: VmSpace, *, width: int = 80) -> list[str]:
     Returns
     -------
     list of str
-        Lines. A character stands for a page, or for as many as it takes to come to four lines; it shows the most of them, in the
-        order of ``STATES``.
+        Lines. A character stands for a page, or for as many as it takes to come to four lines; it shows the most of them, in
+        the order of ``STATES``.
     """
     columns, lines = _width(width), []
     for mapping in as_space(space).mappings:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,12 @@ _FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom",
 ]  # fmt: skip
-_ROWS = [{"name": "b", "n": 9}, {"name": "a <i>", "n": 10}, {"name": "c", "n": None}, {"name": "d", "n": -1.5}]
+_ROWS: list[dict[str, Any]] = [
+    {"name": "b", "n": 9},
+    {"name": "a <i>", "n": 10},
+    {"name": "c", "n": None},
+    {"name": "d", "n": -1.5},
+]
 browser = pytest.mark.skipif(_BROWSER is None and os.environ.get("CI") != "true", reason="Chromium is not installed")
 
 

@@ -31,8 +31,8 @@ _MOST_ROWS, _MOST_COLUMNS = 40, 10
 def command(what: str | None, demo: bool) -> None:
     """Show a saved dirty log, a write history or a result in the terminal, with characters, to its width.
 
-    FILE_OR_RESULT is the file of a dirty log (Rounds.save) or of a history (.npz), the name of a history (xz, sqlite, sort), or a
-    result that --json or --csv wrote.
+    FILE_OR_RESULT is the file of a dirty log (Rounds.save) or of a history (.npz), the name of a history (xz, sqlite, sort),
+    or a result that --json or --csv wrote.
 
     \b
     Examples:
