@@ -18,8 +18,8 @@ MIB = 1 << 20
 BANDWIDTH, DOWNTIME = 200 * MIB, 0.003
 
 
-def main() -> None:
-    """Write ``overview.png`` beside this file."""
+def main(target: Path = Path(__file__).with_name("overview.png")) -> None:
+    """Write the picture, beside this file unless told otherwise."""
     matplotlib.use("agg")
     history = studies.writer("sqlite")
     written = [from_pages(np.unique(window.pages[window.write]), history.n_pages) for window in history.windows()]
@@ -41,7 +41,7 @@ def main() -> None:
         handles=[matplotlib.patches.Patch(color=colour, label=name) for name, colour in names.items()],
         frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.06), ncols=2,
     )  # fmt: skip
-    figure.savefig(Path(__file__).with_name("overview.png"), dpi=110, metadata={"Software": None})
+    figure.savefig(target, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

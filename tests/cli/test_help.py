@@ -72,7 +72,7 @@ def test_group__lists_every_command_with_a_whole_line() -> None:
     assert set(listed) == here
     assert here == {
         "bench", "compare", "completion", "dirty", "dirty-log", "import", "info", "migrate", "populate", "precopy", "replay",
-        "sweep", "warm-up",
+        "report", "show", "sweep", "warm-up",
     }  # fmt: skip
     assert len(here) == len(list(Path(sys.modules["npt.cli.commands"].__path__[0]).glob("[!_]*.py")))
     assert all(what.endswith(".") and not what.endswith("...") for what in listed.values())
@@ -83,7 +83,7 @@ def test_options__have_words(path: tuple[str, ...]) -> None:
     """Each option says what it is for; results, seeds and sizes are asked for alike everywhere."""
     options = {name: one for one in _ALL[path].params if isinstance(one, click.Option) for name in one.opts}
     assert all(one.help for one in options.values())
-    if path not in ((), ("import",), ("completion",)):
+    if path not in ((), ("import",), ("completion",), ("report",), ("show",)):
         assert {"--json", "--csv", "--quiet", "-q"} <= set(options)
 
 
