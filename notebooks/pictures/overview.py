@@ -18,7 +18,7 @@ MIB = 1 << 20
 BANDWIDTH, DOWNTIME = 200 * MIB, 0.003
 
 
-def main(target: Path = Path(__file__).with_name("overview.png")) -> None:
+def main(target: Path | None = None) -> None:
     """Write the picture, beside this file unless told otherwise."""
     matplotlib.use("agg")
     history = studies.writer("sqlite")
@@ -41,7 +41,7 @@ def main(target: Path = Path(__file__).with_name("overview.png")) -> None:
         handles=[matplotlib.patches.Patch(color=colour, label=name) for name, colour in names.items()],
         frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.06), ncols=2,
     )  # fmt: skip
-    figure.savefig(target, dpi=110, metadata={"Software": None})
+    figure.savefig(target or Path(__file__).with_name("overview.png"), dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ def _blocks(language: str) -> list[tuple[int, str]]:
     ]
 
 
-def test_readme__python_blocks_run() -> None:
+def test_readme__python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
     blocks = _blocks("python")
     assert blocks
     names: dict[str, Any] = {"__name__": "readme"}
@@ -38,6 +39,12 @@ def test_readme__ci_command_is_one_shell_line() -> None:
     assert found is not None
     (line,) = found["code"].splitlines()
     assert re.search(r"-m venv .*&&.*pip install .*\[dev\].*&&.*pytest", line)
+
+
+def test_readme__pictures_are_there() -> None:
+    """And so is each notebook that it names."""
+    for place in re.findall(r"\]\(((?:notebooks|benchmarks)/[^)#]*)\)", README):
+        assert (ROOT / place).is_file(), place
 
 
 @pytest.mark.parametrize("extra", re.findall(r"/\[(\w+)\]", README))
