@@ -1,6 +1,7 @@
 """A report opens in a real browser, sorts, and loads nothing from elsewhere."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -12,8 +13,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib import pyplot as plt
+
 from npt import EPT, InvalidArgument, studies
 from npt.studies import Results
+from npt.units import format_size
+from npt.view import report as view_report
 from npt.view.report import report
 
 _BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -81,6 +86,47 @@ def test_report__of_many_rows_says_so() -> None:
     assert "The first 5,000 rows of 5,001." in page
 
 
+def test_report__draws_only_what_can_be_drawn() -> None:
+    """Rows may be of anybody's making: what is no number, or not of the study, is in the table alone."""
+    odd = [
+        {"policy": None, "bytes_sent": 1, "downtime_ns": 1}, {"policy": "a", "bytes_sent": "x", "downtime_ns": None},
+        {"policy": "b", "bytes_sent": math.nan, "downtime_ns": 10**400}, {"policy": "c", "bytes_sent": True},
+        {"format": "$\\frac$", "size": 4096, "operation": "map", "share": None, "of_limit": 0.5},
+        {"format": "ept", "size": "x", "operation": "map", "share": "y", "of_limit": None}, {},
+        {"format": "ept", "size": 4096, "operation": "$\\frac$", "share": None, "of_limit": 0.5},
+    ]  # fmt: skip
+    page = report({"odd": Results(odd, {})})
+    assert ("<img" in page, len(_column(page, 0))) == (False, len(odd))
+    page = report({"one": Results([*odd, {"policy": "$\\frac$", "bytes_sent": 3, "downtime_ns": 1.5}], {})})
+    assert page.count("<img") == 2
+
+
+def test_report__of_many_migrations_draws_the_first() -> None:
+    """And says so: bars that no eye can tell apart say nothing."""
+    page = report({"many": Results([{"policy": f"xen:sends={n}", "bytes_sent": n} for n in range(1, 42)], {})})
+    assert re.findall(r'alt="([^"]*)"', page) == ["Bytes on the wire by policy, the first 40 of 41 rows"]
+
+
+def test_report__names_bars_by_what_tells_them_apart() -> None:
+    """Points of a grid differ in more than their policy."""
+    grid = studies.sweep(studies.TASKS["precopy"], {"policy": ["xen", "qemu"], "ram": [1 << 30, 2 << 30]})
+    ax = plt.figure().add_subplot()
+    view_report._by_policy(grid.rows, view_report._names(grid.rows, grid), "bytes_sent", ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "xen ram 1,073,741,824", "xen ram 2,147,483,648", "qemu ram 1,073,741,824", "qemu ram 2,147,483,648",
+    ]  # fmt: skip
+    assert [label.get_text() for label in ax.texts] == [format_size(row["bytes_sent"]) for row in grid.rows]
+    plt.close("all")
+
+
+def test_report__is_text_in_utf_8_whatever_is_in_it() -> None:
+    """Names of files may hold bytes that are no text; text that looks like the page's own parts is text."""
+    hostile = "</script><img src=x onerror=alert(1)><!-- sections --><!-- title -->"
+    page = report({f"\udce4{hostile}": Results([{hostile: "\ud800"}], {hostile: hostile}, {hostile: hostile})}, title=hostile)
+    assert "\\udce4" in page.encode().decode()
+    assert ("<img" in page, page.count("</script>"), page.count("<table>")) == (False, 1, 1)
+
+
 def test_report__refuses() -> None:
     """Nothing, or something else."""
     with pytest.raises(InvalidArgument):
@@ -107,6 +153,39 @@ def test_report__opens_and_sorts_in_a_browser(tmp_path: Path) -> None:
         assert (said, _column(shown, 1)) == ("", order), script
     keys = "const b = document.querySelectorAll('th button')[1]; b.focus(); document.title = document.activeElement === b;"
     assert "<title>true</title>" in _opened(page, tmp_path, keys)[0]
+
+
+@browser
+@pytest.mark.slow
+def test_report__sorts_what_is_no_number(tmp_path: Path) -> None:
+    """Numbers with the infinite ones, then text with its numbers as such, then what is missing; that stays last."""
+    values = [None, "run 10", 3, math.inf, math.nan, "run 2", -math.inf, 10]
+    page = report({"x": Results([{"n": value} for value in values], {})})
+    click, numbers = "document.querySelector('th button').click();", ["-inf", "3", "10", "inf"]
+    assert _column(_opened(page, tmp_path, click)[0], 0) == [*numbers, "run 2", "run 10", "", "nan"]
+    shown, said = _opened(page, tmp_path, click * 2)
+    assert _column(shown, 0) == [*numbers[::-1], "run 10", "run 2", "", "nan"]
+    assert ('aria-sort="descending"' in shown, said) == (True, "")
+
+
+@browser
+@pytest.mark.slow
+def test_report__fits_on_a_phone(tmp_path: Path) -> None:
+    """Only tables scroll sideways, whatever is in cells, names and meta; what scrolls takes the keyboard and has a name."""
+    long = "x" * 3000
+    page = report(
+        {long: Results([{"a": long, "b": "word " * 300, **{f"c{n}": n for n in range(40)}}], {"m": long})}, title=long
+    )
+    script = """
+      document.querySelector('details').open = true; document.body.style.width = '320px';
+      const cell = document.querySelector('td').getBoundingClientRect().width, wide = document.querySelector('.wide');
+      const rest = [...document.querySelectorAll('h1, h2, pre, .wide')].map((one) => one.getBoundingClientRect().right);
+      document.title = JSON.stringify([cell < 600, Math.max(...rest) <= document.body.getBoundingClientRect().right,
+        wide.tabIndex, document.getElementById(wide.getAttribute('aria-labelledby')).textContent.length]);
+    """
+    title = re.search(r"<title>(.*?)</title>", _opened(page, tmp_path, script)[0])
+    assert title is not None
+    assert json.loads(title[1]) == [True, True, 0, 3000]
 
 
 @browser
