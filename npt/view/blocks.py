@@ -1,5 +1,6 @@
 """Pictures made of characters: for terminals, and for pipes."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,17 +14,17 @@ from npt.units import ENTRIES, PAGE_SHIFT, as_count, format_size
 from npt.view.grid import grid
 from npt.view.pages import as_space, stretches, tables_used
 
-__all__ = ["STATES", "heat", "layout", "tables"]
+__all__ = ["LEAST", "STATES", "heat", "layout", "tables"]
 
 SHADES = " \u2591\u2592\u2593\u2588"  # none, some, half, most, all
 STATES = " \u00b7\u2591\u2592\u2588\u25c6"  # not mapped, mapped, resident, accessed, dirty, device
-_LEAST = 20  # columns
+LEAST = 20  # columns
 _ROWS = 32  # of a heat map
 _LABEL = 18  # columns of an address
 
 
 def _width(width: int) -> int:
-    return as_count(width, "width", least=_LEAST)
+    return as_count(width, "width", least=LEAST)
 
 
 def _shaded(shares: NDArray[np.float64]) -> str:
@@ -51,11 +52,20 @@ def layout(space: VmSpace, *, width: int = 80) -> list[str]:
     columns, lines = _width(width), []
     for mapping in as_space(space).mappings:
         kind = "device" if isinstance(mapping.obj, MmioObject) else str(mapping.prot.name)
-        lines.append(f"{mapping.gpa:#x}  {format_size(mapping.length)} {kind}"[:columns])
+        lines += textwrap.wrap(f"{mapping.gpa:#x}  {format_size(mapping.length)} {kind}", columns)
         for part in stretches(space, mapping.gpa, mapping.length):
             lines += _strip(part.states, columns)
     legend = zip(STATES[1:], ("mapped", "resident", "accessed", "dirty", "device"), strict=True)
-    return [*lines, "  ".join(f"{sign} {name}" for sign, name in legend)[:columns]]
+    return [*lines, *_wrapped([f"{sign} {name}" for sign, name in legend], columns)]
+
+
+def _wrapped(pieces: Sequence[str], columns: int) -> list[str]:
+    """Pieces side by side; none is cut."""
+    lines = [""]
+    for piece in pieces:
+        joined = f"{lines[-1]}  {piece}" if lines[-1] else piece
+        lines[-1:] = [joined] if len(joined) <= columns else [lines[-1], piece]
+    return lines
 
 
 def _strip(states: U8Array, columns: int) -> Iterator[str]:
@@ -67,7 +77,7 @@ def _strip(states: U8Array, columns: int) -> Iterator[str]:
     for start in range(0, len(signs), columns):
         yield signs[start : start + columns]
     if each > 1:
-        yield f"  ({each:,} pages a character)"[:columns]
+        yield from textwrap.wrap(f"({each:,} pages a character)", columns, initial_indent="  ")
 
 
 def tables(space: VmSpace, *, width: int = 80) -> list[str]:
@@ -112,15 +122,19 @@ def heat(
     Returns
     -------
     list of str
-        Lines, the highest addresses first; a character for the share of its pages that were dirty in its rounds. The last line
-        says what a character stands for.
+        Lines, the highest addresses first; a character for the share of its pages that were dirty in its rounds, beside that of
+        the fullest character. The last lines say what a character stands for, and how full the fullest is.
     """
-    columns = max(_width(width) - _LABEL, 1)
+    whole = _width(width)
+    columns = max(whole - _LABEL, 1)
     found = grid(rounds, gpa=gpa, n_pages=n_pages, how="share", first=1, last=None, most=(_ROWS, columns))
-    step = found.per_page << PAGE_SHIFT
+    step, fullest = found.per_page << PAGE_SHIFT, float(found.cells.max())
     lines = [
-        f"{found.gpa + number * step:#16x}  "[-_LABEL:].rjust(_LABEL) + _shaded(cells)
+        f"{found.gpa + number * step:#16x}  "[-_LABEL:].rjust(_LABEL) + _shaded(cells / (fullest or 1.0))
         for number, cells in reversed(list(enumerate(found.cells)))
     ]
-    each = f"{found.n_rounds:,} rounds from {found.first}; a character: {found.per_page:,} pages by {found.per_round:,} rounds"
-    return [line[:width] for line in (*lines, each)]
+    said = [
+        f"{found.n_rounds:,} rounds from {found.first}; a character: {found.per_page:,} pages by {found.per_round:,} rounds,",
+        f"{SHADES[-1]} {100 * fullest:.3g} % of them dirty, the most there is; {SHADES[2]} half of that",
+    ]
+    return [*lines, *(line for text in said for line in textwrap.wrap(text, whole))]
