@@ -1,13 +1,17 @@
 """``npt show`` and ``npt report``, as a user starts them."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from npt import PAGE_SIZE, Prot, Reservoir, Vcpu, VmSpace
-from npt.dirty import DirtyLog
+from npt.dirty import DirtyLog, from_pages
+from npt.dirty.packed import Entry, pack
+from npt.dirty.rounds import Rounds
 from npt.studies import Results
 from tests.cli.running import Shell
 
@@ -39,7 +43,29 @@ def test_show__a_dirty_log(shell: Shell, tmp_path: Path) -> None:
     lines = [line.rstrip() for line in ended.out.splitlines()]
     assert lines[1].split() == ["0x5f000", "██"]
     assert lines[32].split() == ["0x40000", "█"]
-    assert lines[-1] == "3 rounds from 1; a character: 1 pages by 1 rounds"
+    assert lines[33].startswith("3 rounds from 1; a character: 1 pages by 1 rounds")
+
+
+def test_show__a_log_with_gaps_or_without_rounds(shell: Shell) -> None:
+    """Where writes may be missing it says so, and nothing to see is no error."""
+    rounds = Rounds(0x40000, 8 * PAGE_SIZE)
+    rounds.save("none.npz")
+    ended = shell("show none.npz")
+    assert (ended.code, ended.out) == (0, "none.npz: a dirty log of 0x40000 + 0x8000, without a round\n")
+    for number in range(3):
+        rounds = rounds.with_one(Entry(pack(from_pages([number], 8), 8), 7 + number, 1000 * number, gap=number != 0))
+    rounds.save("gaps.npz")
+    ended = shell("show gaps.npz")
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[-1] == "2 rounds come after a gap, and writes may be missing: 2, 3"
+
+
+@pytest.mark.parametrize("columns", [1, 20, 300])
+def test_show__in_a_terminal_of_any_width(columns: int, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wider, and a heat map is as wide as it can be."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ended = shell("show sqlite")
+    assert (ended.code, max(map(len, ended.out.splitlines()))) == (0, columns if columns < 300 else 18 + 250)
 
 
 @pytest.mark.parametrize(("what", "said"), [("sqlite", "sqlite: pages written by window"), ("--demo", "tables by level")])
@@ -64,14 +90,17 @@ def test_show__a_result(shell: Shell) -> None:
     ("line", "code", "said"),
     [
         ("show", 2, "give a file, a name, or --demo"), ("show sqlite --demo", 2, "one of them only"),
-        ("show nix.npz", 3, "nix.npz"), ("show cut.npz", 3, "is not an .npz file"), ("show cut.json", 3, "cut.json"),
+        ("show nix.npz", 3, "nix.npz"), ("show cut.npz", 3, "is not an .npz file"),
+        ("show other.npz", 3, "other.npz is neither a history (other.npz has no array 'pages'"), ("show cut.json", 3, "cut.json"),
         ("report", 2, "Missing argument"), ("report r.json", 2, "--output"), ("report nix.json -o r.html", 3, "nix.json"),
-        ("report r.json -o nowhere/r.html", 2, "is not a directory"), ("report cut.json -o r.html", 3, "cut.json"),
+        ("report r.json -o nowhere/r.html", 2, "is not a directory"), ("report r.json -o r.json", 2, "is one of the results"),
+        ("report cut.json -o r.html", 3, "cut.json"),
     ],
 )  # fmt: skip
 def test_show__refuses(line: str, code: int, said: str, shell: Shell, tmp_path: Path) -> None:
     """In words, with the number for it, and nothing is written."""
     Results([{"a": 1}], {}).to_json("r.json")
+    np.savez("other.npz", a=np.arange(3))
     for name in ("cut.npz", "cut.json"):
         Path(name).write_text('{"format": "npt-res')
     ended = shell(line)
@@ -90,6 +119,31 @@ def test_report__is_one_page(shell: Shell) -> None:
     page = Path("page.html").read_text(encoding="utf-8")
     assert "<h1>mine</h1>" in page
     assert ">other/r.json</h2>" in page
+
+
+def test_report__into_a_pipe(shell: Shell, tmp_path: Path) -> None:
+    """A dash is standard output, as for --json."""
+    pytest.importorskip("matplotlib")
+    Results([{"a": 1}], {}).to_json("r.json")
+    ended = shell("report r.json -o -")
+    assert (ended.code, ended.out.splitlines()[0]) == (0, "<!doctype html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_report__that_cannot_be_written(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there stays; the file that is named is the user's, and nothing half-written is left."""
+    pytest.importorskip("matplotlib")
+    Results([{"a": 1}], {}).to_json("r.json")
+    Path("page.html").write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", ".npt-0123")
+
+    monkeypatch.setattr("os.replace", full)
+    ended = shell("report r.json -o page.html")
+    assert (ended.code, ended.err) == (1, "Error: page.html: No space left on device\n")
+    assert Path("page.html").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "r.json"]
 
 
 @pytest.mark.parametrize("code", [

@@ -51,7 +51,7 @@ def command(what: str | None, demo: bool) -> None:
     elif isinstance(loaded, History):
         _lines(f"{loaded.name}: pages written by window", _history(loaded))
     else:
-        _lines("pages dirty by round", blocks.heat(loaded, width=show.console().width))
+        _log(what, loaded)
 
 
 def _load(what: str) -> Rounds | History | Results:
@@ -63,9 +63,29 @@ def _load(what: str) -> Rounds | History | Results:
         except Unreadable as error:
             try:
                 return Rounds.load(path)
-            except Unreadable:
-                raise error from None
+            except Unreadable as other:
+                if not path.is_file():
+                    raise error from None
+                raise Unreadable(f"{what} is neither a history ({error.strerror}) nor a dirty log ({other.strerror})") from None
     return Results.load(path)
+
+
+def _log(name: str, rounds: Rounds) -> None:
+    """One may be saved before its first round."""
+    if not len(rounds):
+        show.out(Text(f"{name}: a dirty log of {rounds.gpa:#x} + {rounds.length:#x}, without a round"))
+        return
+    _lines("pages dirty by round", blocks.heat(rounds, width=_width()))
+    gaps = (np.flatnonzero(rounds.gaps) + 1).tolist()
+    if gaps:
+        more = ", ..." if len(gaps) > _MOST_COLUMNS else ""
+        numbers = ", ".join(map(str, gaps[:_MOST_COLUMNS]))
+        show.note(f"{len(gaps):,} rounds come after a gap, and writes may be missing: {numbers}{more}")
+
+
+def _width() -> int:
+    """A picture needs some; a narrower terminal crops it."""
+    return max(show.console().width, blocks.LEAST)
 
 
 def _lines(title: str, lines: Sequence[str]) -> None:
@@ -76,7 +96,7 @@ def _lines(title: str, lines: Sequence[str]) -> None:
 def _history(history: History) -> list[str]:
     """Pages side by side, as a guest would have them."""
     rounds = [from_pages(history.written(number), history.n_pages) for number in range(history.n_windows)]
-    return blocks.heat(rounds, n_pages=history.n_pages, width=show.console().width)
+    return blocks.heat(rounds, n_pages=history.n_pages, width=_width())
 
 
 def _rows(results: Results) -> None:
@@ -105,7 +125,7 @@ def _guest() -> Iterator[VmSpace]:
 
 def _demo() -> None:
     """A vCPU that reads, then works on a part of memory that moves."""
-    width, rng, first = show.console().width, np.random.default_rng(0), 1 << 32
+    width, rng, first = _width(), np.random.default_rng(0), 1 << 32
     with _guest() as space:
         vcpu, found = Vcpu(space.client()), []
         vcpu.run(np.arange(0, 2 * _MIB, PAGE_SIZE))
