@@ -14,6 +14,7 @@ _CELL = f"{_TEXT};padding:2px 8px;white-space:nowrap"
 _ONE_LINE = "display:inline-block;white-space:nowrap"
 _HEAD = _CELL + ";border-bottom:1px solid #888"
 _MOST_ROWS = 10
+_LONGEST = 120  # characters of a text
 _WIDTH = 480  # of a bar, in pixels
 
 # Of Okabe and Ito: apart for the colour-blind, and on white and black.
@@ -36,16 +37,22 @@ class Shown:
             return card(type(self).__name__, "changing")
 
 
+def _short(what: object) -> str:
+    """Text, escaped; a long one without its end."""
+    text = str(what)
+    return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026")
+
+
 def card(title: str, *pieces: str) -> str:
     """A title and what is under it; pieces are HTML."""
-    return f'<div style="{_TEXT}"><div style="padding:2px 8px"><b>{escape(title)}</b></div>{"".join(pieces)}</div>'
+    return f'<div style="{_TEXT}"><div style="padding:2px 8px"><b>{_short(title)}</b></div>{"".join(pieces)}</div>'
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], n_rows: int | None = None) -> str:
-    """A small table; every cell is escaped. With ``n_rows``, how many there are, only the first are shown."""
+    """A small table; every cell is escaped, and the end of a long one left out. With ``n_rows``, how many there are, only the first are shown."""
     shown = rows if n_rows is None else islice(rows, _MOST_ROWS)
-    top = "".join(f'<th style="{_HEAD}">{escape(cell)}</th>' for cell in head)
-    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{escape(str(c))}</td>' for c in row) + "</tr>" for row in shown)
+    top = "".join(f'<th style="{_HEAD}">{_short(cell)}</th>' for cell in head)
+    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{_short(c)}</td>' for c in row) + "</tr>" for row in shown)
     more = 0 if n_rows is None else n_rows - _MOST_ROWS
     if more > 0:
         body += f'<tr><td style="{_CELL}" colspan="{len(head)}">and {more:,} more</td></tr>'
@@ -58,7 +65,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], n
 def facts(told: Mapping[str, object]) -> str:
     """A line for each fact."""
     rows = "".join(
-        f'<tr><td style="{_CELL}">{escape(name)}</td><td style="{_CELL}">{escape(str(fact))}</td></tr>'
+        f'<tr><td style="{_CELL}">{escape(name)}</td><td style="{_CELL}">{_short(fact)}</td></tr>'
         for name, fact in told.items()
     )
     return f'<table style="border-collapse:collapse"><tbody>{rows}</tbody></table>'

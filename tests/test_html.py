@@ -128,6 +128,22 @@ def test_results__show_rows_and_units() -> None:
     assert "655.4 MiB" in text(moved)
 
 
+def test_long_text__is_cut() -> None:
+    """In cells, heads and titles; an entity is not cut in two."""
+    long = "<" * 100_000
+    shown = text(Results([{long: long}] * 10, {}))
+    assert {cell for cell in shown if "<" in cell} == {"<" * 119 + "\u2026"}
+    assert len(text(_html_of_title(long))[0]) == 120
+
+
+def _html_of_title(title: str) -> _html.Shown:
+    class Titled(_html.Shown):
+        def __repr__(self) -> str:
+            return f"<{title}>"
+
+    return Titled()
+
+
 def test_bar__is_to_scale() -> None:
     """Widths are shares; nothing has none."""
     html = _html.bar({"a": 1, "b": 0, "c": 3}, {"a": "1", "b": "0", "c": "3"})
