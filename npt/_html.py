@@ -49,7 +49,7 @@ def card(title: str, *pieces: str) -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], n_rows: int | None = None) -> str:
-    """A small table; every cell is escaped, and the end of a long one left out. With ``n_rows``, how many there are, only the first are shown."""
+    """A small table; every cell is escaped. With ``n_rows``, how many there are, only the first are shown."""
     shown = rows if n_rows is None else islice(rows, _MOST_ROWS)
     top = "".join(f'<th style="{_HEAD}">{_short(cell)}</th>' for cell in head)
     body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{_short(c)}</td>' for c in row) + "</tr>" for row in shown)

@@ -91,7 +91,8 @@ def test_show__a_result(shell: Shell) -> None:
     [
         ("show", 2, "give a file, a name, or --demo"), ("show sqlite --demo", 2, "one of them only"),
         ("show nix.npz", 3, "nix.npz"), ("show cut.npz", 3, "is not an .npz file"),
-        ("show other.npz", 3, "other.npz is neither a history (other.npz has no array 'pages'"), ("show cut.json", 3, "cut.json"),
+        ("show other.npz", 3, "other.npz is neither a history (other.npz has no array 'pages'"),
+        ("show cut.json", 3, "cut.json"),
         ("report", 2, "Missing argument"), ("report r.json", 2, "--output"), ("report nix.json -o r.html", 3, "nix.json"),
         ("report r.json -o nowhere/r.html", 2, "is not a directory"), ("report r.json -o r.json", 2, "is one of the results"),
         ("report cut.json -o r.html", 3, "cut.json"),
