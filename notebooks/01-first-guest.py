@@ -15,7 +15,8 @@
 #
 # A guest-physical address (GPA) is translated by nested page tables: four levels of 512 entries, Intel's EPT or AMD's
 # nPT. A leaf entry names a host frame, says what may be done with it, and has two bits that the processor sets: A
-# (accessed) and D (dirty). Here we build such tables, hold a page, run a vCPU on it, and look.
+# (accessed) and D (dirty); with EPT, if bit 6 of the EPT pointer asks for it. Here we build such tables, hold a page, run
+# a vCPU on it, and look.
 
 # %%
 import numpy as np
@@ -70,8 +71,8 @@ print("dirty:", np.flatnonzero(np.unpackbits(bitmap, bitorder="little")).tolist(
 print("dirty after the harvest:", int(space.track_dirty(BASE, ram.length).any()))
 
 # %% [markdown]
-# The same entry in AMD's format: other bits, the same meaning. NX has the opposite sense of Intel's X, and bit 63 is
-# the sign bit of a signed integer, which is worth a test wherever an entry is shifted.
+# An entry in AMD's format: other bits, the same meaning. NX has the opposite sense of Intel's X. It is bit 63, the sign
+# bit of a signed integer, which is worth a test wherever an entry is shifted.
 
 # %%
 other = VmSpace(1 << 40, format=NPT, reservoir=reservoir)

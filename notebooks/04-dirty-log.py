@@ -51,22 +51,32 @@ log
 view.heat(log.rounds)
 
 # %% [markdown]
-# When was each page written last? Bright pages would have to be sent again.
+# In which round was each page written last? Whoever copied a bright page before then has to send it again.
 
 # %%
 view.hilbert(space, gpa=0, length=ram.length, last_written=log.rounds.last_written())
 
 # %% [markdown]
-# How long are the runs of dirty pages? Short runs cost a request each; a coarser granule, such as a 2 MiB page, sends
-# much that was never written.
+# How long are the runs of dirty pages? Each costs a request. Over all rounds they are long, but a migration sends what
+# one round has, and there they are short.
 
 # %%
 union = log.rounds.union()
 view.runs(union)
 
 # %%
+busy = [one for one in log.rounds if one.count]
+n_runs = [dirty.runs(one.bitmap).size for one in busy]
+print(f"a round: {np.median([one.count for one in busy]):.0f} pages in {np.median(n_runs):.0f} runs (medians)")
+
+# %% [markdown]
+# A coarser granule, such as a 2 MiB page with one D bit, has fewer bits to read, and sends what was never written.
+
+# %%
 for granule in (PAGE_SIZE, 64 << 10, 2 << 20):
-    print(f"{granule >> 10:>5} KiB a bit: {dirty.inflation(union, granule):6.2f} pages sent for each page written")
+    sent = sum(one.count * dirty.inflation(one.bitmap, granule) for one in busy)
+    by_round = sent / sum(one.count for one in busy)
+    print(f"{granule >> 10:>5} KiB a bit: {by_round:6.2f} pages sent for each page written, round by round")
 
 # %%
 log.abort()

@@ -59,8 +59,8 @@ view.precopy([studies.precopy(RAM, LINE, 400 * MIB, policy=policy) for policy in
 
 # %% [markdown]
 # Where does the model fail? It counts bytes as if no page were written twice in a round. For a writer that goes from
-# page to page that is so. For a zipf writer, which comes back to its hot pages, the engine sends much less in long
-# rounds.
+# page to page that is so. A uniform one hits some pages again, and a zipf writer comes back to its hot pages: the engine
+# then sends less than the model says, and most so in long rounds.
 
 # %%
 PAGES = 5_000 if small else 50_000

@@ -94,8 +94,9 @@ ax.set(xlabel="harvest", ylabel="pages written and not reported, in all", title=
 ax.legend(frameon=False)
 
 # %% [markdown]
-# With shoot-downs nothing is lost, with a TLB or without. Without them the hot pages, which never leave the TLB, are
-# reported once and then never again: the migration's target keeps their old contents.
+# With shoot-downs nothing is lost, with a TLB or without. Without them the hot pages, which never leave the TLB,
+# are reported only by the harvest after the vCPU came in anew and flushed, here behind every 2**20 stores. What it wrote
+# before it next does so is in no report: a target that was sent these pages keeps their old contents.
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
