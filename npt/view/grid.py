@@ -1,6 +1,7 @@
 """Bitmaps of one range, one a round, as a grid of pages by rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from npt._types import U8Array
 from npt.dirty.rounds import Rounds
 from npt.errors import InvalidArgument
-from npt.units import PAGE_SHIFT, as_count
+from npt.units import PAGE_SHIFT, as_count, as_range, check_bitmap_type
 
 __all__ = ["Grid", "grid"]
 
@@ -31,6 +32,8 @@ class Grid(NamedTuple):
         Number of the first round, from 1, and how many there are.
     n_set : int
         How often a page was set, in all.
+    n_pages : int
+        How many pages the rows stand for.
     """
 
     cells: NDArray[np.float64]
@@ -40,6 +43,7 @@ class Grid(NamedTuple):
     first: int
     n_rounds: int
     n_set: int
+    n_pages: int
 
 
 def grid(
@@ -49,38 +53,52 @@ def grid(
     """Bin bitmaps to at most so many rows and columns, from the first page that is ever set to the last."""
     if how not in _WAYS:
         raise InvalidArgument(f"how {how!r} must be 'share' or 'any'")
+    if not len(rounds):
+        raise InvalidArgument("this needs rounds, at least one")
     if isinstance(rounds, Rounds):
-        gpa, n_pages = rounds.gpa, rounds.n_pages
-        bitmaps = [one.bitmap for one in rounds]
+        gpa, total = rounds.gpa, rounds.n_pages
     else:
-        bitmaps = [np.asarray(one, np.uint8) for one in rounds]
-    if not bitmaps or any(one.size != bitmaps[0].size for one in bitmaps):
-        raise InvalidArgument("this needs rounds, at least one, with bitmaps of one size")
-    n_bits = bitmaps[0].size * 8
-    total = n_bits if n_pages is None else as_count(n_pages, "n_pages", least=1, end=n_bits + 1)
-    start = as_count(first, "first", least=1, end=len(bitmaps) + 1) - 1
-    stop = len(bitmaps) if last is None else as_count(last, "last", least=start + 1, end=len(bitmaps) + 1)
-    shown = bitmaps[start:stop]
-    low, high = _used(shown, total)
+        n_bits = _n_bits(rounds)
+        total = n_bits if n_pages is None else as_count(n_pages, "n_pages", least=1, end=n_bits + 1)
+    gpa, _ = as_range(gpa, total << PAGE_SHIFT)
+    start = as_count(first, "first", least=1, end=len(rounds) + 1) - 1
+    stop = len(rounds) if last is None else as_count(last, "last", least=start + 1, end=len(rounds) + 1)
+    low, high = _used(_shown(rounds, start, stop), total)
     per_page, per_round = -(-(high - low) // most[0]), -(-(stop - start) // most[1])
-    cells, n_set = _cells(shown, low, high, per_page, per_round, how)
-    return Grid(cells, gpa + (low << PAGE_SHIFT), per_page, per_round, start + 1, stop - start, n_set)
+    cells, n_set = _cells(_shown(rounds, start, stop), stop - start, (low, high), (per_page, per_round), how)
+    return Grid(cells, gpa + (low << PAGE_SHIFT), per_page, per_round, start + 1, stop - start, n_set, high - low)
 
 
-def _used(bitmaps: Sequence[U8Array], n_pages: int) -> tuple[int, int]:
+def _n_bits(bitmaps: Sequence[Any]) -> int:
+    """How many each has; refuse what are no bitmaps of one range."""
+    for one in bitmaps:
+        check_bitmap_type(one, "a bitmap")
+        if one.ndim != 1 or one.size != bitmaps[0].size:
+            raise InvalidArgument("this needs bitmaps of one size and one-dimensional")
+    return 8 * int(bitmaps[0].size)
+
+
+def _shown(rounds: Rounds | Sequence[U8Array], start: int, stop: int) -> Iterator[U8Array]:
+    """Bitmaps one by one: those of a log are unpacked only while they are looked at."""
+    for number in range(start, stop):
+        yield rounds[number + 1].bitmap if isinstance(rounds, Rounds) else rounds[number]
+
+
+def _used(bitmaps: Iterable[U8Array], n_pages: int) -> tuple[int, int]:
     """The pages between the first and the last that are ever set; all if none is."""
-    ever = np.bitwise_or.reduce(np.stack(bitmaps), axis=0)
+    ever = reduce(np.bitwise_or, bitmaps)
     pages = np.flatnonzero(np.unpackbits(ever, count=n_pages, bitorder="little"))
     return (int(pages[0]), int(pages[-1]) + 1) if pages.size else (0, n_pages)
 
 
 def _cells(
-    bitmaps: Sequence[U8Array], low: int, high: int, per_page: int, per_round: int, how: str
+    bitmaps: Iterable[U8Array], n_rounds: int, pages: tuple[int, int], per: tuple[int, int], how: str
 ) -> tuple[NDArray[Any], int]:  # fmt: skip
     """What each cell shows, and how many bits are set."""
+    (low, high), (per_page, per_round) = pages, per
     starts = np.arange(0, high - low, per_page)
     widths = np.diff([*starts.tolist(), high - low])
-    sums = np.zeros((starts.size, -(-len(bitmaps) // per_round)))
+    sums = np.zeros((starts.size, -(-n_rounds // per_round)))
     sizes = np.zeros_like(sums)
     for number, bitmap in enumerate(bitmaps):
         found = np.unpackbits(bitmap, count=high, bitorder="little")[low:]

@@ -1,22 +1,24 @@
 """Pages on a Hilbert curve: neighbours in memory are neighbours in the picture."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from npt._types import U64Array
 from npt.errors import InvalidArgument
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, as_count, format_size
+from npt.units import PAGE_SHIFT, format_size
 from npt.view import style
-from npt.view.pages import stretches, together
+from npt.view.pages import ABSENT, ACCESSED, DEVICE, DIRTY, MAPPED, RESIDENT, Stretch, stretches, together
 
 __all__ = ["curve", "hilbert"]
 
 _MOST_ORDER = 10  # a side of 1024 cells: more are no pixels
 _SQUARE = (7.0, 5.6)
+_RANKS = np.array([ABSENT, MAPPED, DEVICE, RESIDENT, ACCESSED, DIRTY], np.uint8)  # of some states, a cell shows the last
+_RANK = np.argsort(_RANKS).astype(np.uint8)  # of a state
 
 
 def curve(order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -58,58 +60,64 @@ def hilbert(
     -------
     matplotlib.axes.Axes
         Its image has a cell for each page, or, with more than 2**20 pages, for as many that follow each other; such a cell has
-        the most of them: dirty before accessed before resident, or the latest round.
+        the most of them: dirty before accessed, resident, device and mapped, or the latest round. Cells behind the last page
+        are empty.
 
     Raises
     ------
     StaleHandle
         The space was destroyed.
     InvalidArgument
-        A range that is none, rounds that are not as many as its pages.
+        A range that is none, rounds that are not as many as its pages, or below 0.
+    BeyondSpace
+        A range that reaches past the end.
     """
     found = stretches(space, gpa, length)
-    gpas, states = together(found)
-    values, named = (states, None) if last_written is None else _rounds(gpas, gpa, length, last_written)
+    states = together(found)
+    values = _RANK[states] if last_written is None else _rounds(found, gpa, length, last_written)
     on = style.as_axes(ax, size=_SQUARE)
     order = 0
-    while 4**order < gpas.size and order < _MOST_ORDER:
+    while 4**order < states.size and order < _MOST_ORDER:
         order += 1
-    each = -(-gpas.size // 4**order) if gpas.size else 1  # pages a cell
-    cells = _most(values, each)
-    grid = np.full((1 << order, 1 << order), -1 if named else 0, np.int64)
+    each = -(-states.size // 4**order) if states.size else 1  # pages a cell
+    cells = _most(values, each) if last_written is not None else _RANKS[_most(values, each)]
+    grid = np.ma.masked_array(np.full((1 << order, 1 << order), ABSENT, np.int64), mask=True)
     x, y = curve(order)
     grid[y[: cells.size], x[: cells.size]] = cells
-    _draw(on, grid, named)
-    whole = "" if each == 1 else f", {each:,} pages a cell, the most of them shown"
-    on.set_title(f"{format_size(gpas.size << PAGE_SHIFT)} mapped, {gpas.size:,} pages along a Hilbert curve{whole}")
+    _draw(on, grid, by_state=last_written is None)
+    whole = "" if each == 1 else f", {each:,} pages a cell,\nthe most of them shown"
+    pages = style.counted(states.size, "page")
+    size = format_size(states.size << PAGE_SHIFT)
+    on.set_title(f"{size} mapped, {pages} along a Hilbert curve{whole}" if found else "nothing is mapped")
     on.set(xticks=[], yticks=[])
     return on
 
 
 def _most(values: NDArray[Any], each: int) -> NDArray[np.int64]:
     """The largest of so many values that follow each other."""
-    padded = np.zeros(-(-values.size // each) * each, np.int64)
+    padded = np.zeros(-(-values.size // each) * each, values.dtype)
     padded[: values.size] = values
-    most: NDArray[np.int64] = padded.reshape(-1, each).max(axis=1)
+    most: NDArray[np.int64] = padded.reshape(-1, each).max(axis=1).astype(np.int64)
     return most
 
 
-def _rounds(gpas: U64Array, gpa: int | None, length: int | None, last_written: Any) -> tuple[NDArray[Any], str]:
+def _rounds(found: Sequence[Stretch], gpa: Any, length: Any, last_written: Any) -> NDArray[Any]:
     """Rounds of the pages that are mapped."""
     if gpa is None or length is None:
         raise InvalidArgument("last_written is of a range: give its gpa and length")
-    rounds = np.asarray(last_written)
-    if rounds.ndim != 1 or rounds.size != length >> PAGE_SHIFT or rounds.dtype.kind not in "iu":
-        raise InvalidArgument(f"last_written must be {length >> PAGE_SHIFT} integers, one for each page of the range")
-    as_count(rounds.size, "last_written")
-    return rounds[((gpas - np.uint64(gpa)) >> np.uint64(PAGE_SHIFT)).astype(np.int64)], "last written in round"
+    rounds, n_pages = np.asarray(last_written), int(length) >> PAGE_SHIFT
+    if rounds.ndim != 1 or rounds.size != n_pages or rounds.dtype.kind not in "iu" or int(rounds.min()) < 0:
+        raise InvalidArgument(f"last_written must be {n_pages} integers, one for each page of the range, 0 or more")
+    starts = [(one.gpa - int(gpa) >> PAGE_SHIFT, one.states.size) for one in found]
+    return np.concatenate([rounds[:0], *(rounds[start : start + size] for start, size in starts)])
 
 
-def _draw(ax: Axes, grid: NDArray[np.int64], named: str | None) -> None:
-    if named is None:
+def _draw(ax: Axes, grid: NDArray[np.int64], *, by_state: bool) -> None:
+    if by_state:
         ax.imshow(grid, origin="lower", interpolation="nearest", **style.categories(list(style.STATES.values())))
-        style.legend(ax, dict(style.STATES))
+        style.legend(ax, {name: colour for name, colour in style.STATES.items() if name != "not mapped"})
         return
-    image = ax.imshow(np.ma.masked_less(grid, 0), origin="lower", interpolation="nearest", cmap=style.AMOUNT)
+    image = ax.imshow(grid, origin="lower", interpolation="nearest", **style.amount(max(float(grid.max() or 0), 2), least=1))
     assert ax.figure is not None
-    ax.figure.colorbar(image, ax=ax, label=f"{named} (0: never)")
+    bar = ax.figure.colorbar(image, ax=ax, extend="min")
+    style.count_axis(bar.ax.yaxis, "last written in round (grey: never)")
