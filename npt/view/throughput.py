@@ -47,11 +47,12 @@ def bench(results: Results, *, format: str | None = None, ax: Axes | None = None
     for number, size in enumerate(sizes):
         found = {_name(row): row["of_limit"] for row in rows if row["size"] == size}
         at = np.arange(len(names)) + (number - (len(sizes) - 1) / 2) * width
-        heights = [found.get(name, np.nan) for name in names]
+        heights = [np.nan if found.get(name) is None else float(found[name]) for name in names]
         on.bar(at, heights, width=width, color=style.COLOURS[number % len(style.COLOURS)], label=format_size(size))
     on.axhline(1, color=style.GREY, linewidth=1, linestyle="--")
     on.set_xticks(np.arange(len(names)), names, rotation=20, ha="right")
     on.set_yscale("log")
+    on.yaxis.set_major_formatter("{x:g}")
     on.set_ylabel("share of what the memory can do (1: its limit)")
     on.legend(title="guest", frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     on.set_title(f"{rows[0]['format']}: throughput beside the limit of the memory")

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from npt.dirty.working_set import WorkingSet
 from npt.errors import InvalidArgument
-from npt.units import PAGE_SHIFT
+from npt.units import PAGE_SIZE
 from npt.view import style
 
 __all__ = ["working_set"]
@@ -29,6 +29,7 @@ def working_set(working_set: WorkingSet, *, kind: str = "size", ax: Axes | None 
     Returns
     -------
     matplotlib.axes.Axes
+        A curve in bytes, stacked bars in pages, or bars on a scale that is logarithmic from 2 up.
 
     Raises
     ------
@@ -44,16 +45,18 @@ def working_set(working_set: WorkingSet, *, kind: str = "size", ax: Axes | None 
     samples = working_set.samples
     if not samples:
         raise InvalidArgument("the working set has no samples yet")
-    on = style.as_axes(ax)
     numbers = np.arange(1, len(samples) + 1)
+    title = f"Working set of {style.counted(working_set.n_pages, 'page')}, {style.counted(len(samples), 'sample')}"
     if kind == "size":
-        on.plot(numbers, working_set.curve() * (1 << PAGE_SHIFT), color=style.COLOURS[0], marker=".")
+        sizes = working_set.curve() * PAGE_SIZE
+        on = style.as_axes(ax)
+        on.plot(numbers, sizes, color=style.COLOURS[0], marker=".")
         style.size_axis(on.yaxis, "mean working-set size")
-        on.set_ylim(bottom=0)
         style.count_axis(on.xaxis, "length of the window, samples")
     elif kind == "samples":
         new = np.array([one.new for one in samples])
         again = np.array([one.accessed for one in samples]) - new
+        on = style.as_axes(ax)
         on.bar(numbers, again, width=1.0, color=style.COLOURS[0])
         on.bar(numbers, new, width=1.0, bottom=again, color=style.COLOURS[1])
         style.legend(on, {"seen before": style.COLOURS[0], "new": style.COLOURS[1]})
@@ -61,9 +64,14 @@ def working_set(working_set: WorkingSet, *, kind: str = "size", ax: Axes | None 
         style.count_axis(on.xaxis, "sample")
     else:
         again = working_set.reuse()[1:]
+        on = style.as_axes(ax)
         on.bar(np.arange(1, again.size + 1), again, width=1.0, color=style.COLOURS[0])
         on.set_yscale("symlog")
         on.set_ylabel("times a page was seen again")
         style.count_axis(on.xaxis, "after so many samples")
-    on.set_title(f"Working set of {working_set.n_pages:,} pages, {len(samples):,} samples")
+        on.set_ylim(top=max(2.0, 1.5 * again.max(initial=0)))
+        title += "" if again.any() else "; no page was seen again"
+    on.set_ylim(bottom=0)
+    on.set_xlim(0.5 if kind != "size" else 0, len(samples) + 0.5)
+    on.set_title(title)
     return on
