@@ -1,19 +1,23 @@
 """Pictures of a space, by the numbers behind them."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from npt import EPT, PAGE_SIZE, BeyondSpace, InvalidArgument, Prot, Reservoir, StaleHandle, VmSpace
+from npt import EPT, NPT, PAGE_SIZE, BeyondSpace, InvalidArgument, Prot, Reservoir, StaleHandle, Vcpu, VmSpace
 from npt.view import bits, hilbert, layout, tables, walk
 from npt.view.bits import fields
 from npt.view.hilbert import curve
-from npt.view.pages import ACCESSED, DEVICE, DIRTY, MAPPED, stretches
+from npt.view.pages import ACCESSED, DEVICE, DIRTY, MAPPED, RESIDENT, stretches, tables_shared, tables_used
+from npt.view.style import COLOURS, ink
 from tests.view.conftest import HIGH, N_HIGH, Guest
 
 
@@ -46,14 +50,22 @@ def test_stretches__of_neighbours_are_one(guest: Guest) -> None:
     device = guest.space.map_mmio(5 * PAGE_SIZE, 2 * PAGE_SIZE, 0xFEE0_0000)
     first = stretches(guest.space)[0]
     assert first.states.tolist() == [MAPPED] * 5 + [DEVICE] * 2
+    assert cells(hilbert(guest.space))[6] == DEVICE
     device.release()
 
 
 @pytest.mark.parametrize(
-    ("gpa", "length", "kind"), [(0, None, InvalidArgument), (None, 1, InvalidArgument), (1, PAGE_SIZE, InvalidArgument)]
+    ("gpa", "length", "kind"),
+    [
+        (0, None, InvalidArgument),
+        (None, 1, InvalidArgument),
+        (1, PAGE_SIZE, InvalidArgument),
+        (0.0, PAGE_SIZE, TypeError),
+        (1 << 40, PAGE_SIZE, BeyondSpace),
+    ],
 )
 def test_stretches__refuse(guest: Guest, gpa: int | None, length: int | None, kind: type[Exception]) -> None:
-    """Half a range, or an unaligned one."""
+    """Half a range, an unaligned one, or one past the end."""
     with pytest.raises(kind):
         stretches(guest.space, gpa, length)
 
@@ -85,7 +97,7 @@ def test_hilbert__shows_when_a_page_was_written(guest: Guest) -> None:
     last = np.arange(N_HIGH + 2, dtype=np.uint32)
     found = cells(hilbert(guest.space, gpa=gpa, length=length, last_written=last))
     assert [found[place] for place in range(N_HIGH)] == list(range(2, N_HIGH + 2))
-    for wrong in (last[:-1], last.astype(float)):
+    for wrong in (last[:-1], last.astype(float), last.astype(np.int64) - 1):
         with pytest.raises(InvalidArgument, match="last_written must be 66 integers"):
             hilbert(guest.space, gpa=gpa, length=length, last_written=wrong)
     with pytest.raises(InvalidArgument, match="of a range"):
@@ -111,6 +123,14 @@ def test_hilbert__of_many_pages_shows_the_most() -> None:
         found = cells(ax)
         assert [place for place, state in found.items() if state == DIRTY] == [1, (n_pages - 1) // 3]
         assert "3 pages a cell" in ax.get_title()
+        space.unmap(0, ram.length)
+        space.map(ram, 0, 4 * PAGE_SIZE, Prot.RW)
+        device = space.map_mmio(4 * PAGE_SIZE, (n_pages - 5) * PAGE_SIZE, 1 << 44)
+        space.map(ram, (n_pages - 1) * PAGE_SIZE, PAGE_SIZE, Prot.RW)
+        space.populate((n_pages - 1) * PAGE_SIZE, PAGE_SIZE)
+        found = cells(hilbert(space))
+        assert [found[place] for place in (0, 1, 2, (n_pages - 1) // 3)] == [MAPPED, DEVICE, DEVICE, RESIDENT]
+        device.release()
 
 
 # -- layout -----------------------------------------------------------------------------------------------------------
@@ -119,7 +139,7 @@ def test_hilbert__of_many_pages_shows_the_most() -> None:
 def boxes(ax: Axes) -> list[Bbox]:
     """Filled rectangles, without the frames."""
     rectangles = [one for one in ax.patches if isinstance(one, Rectangle)]
-    return [one.get_bbox() for one in rectangles if one.get_facecolor()[:3] != (1.0, 1.0, 1.0)]
+    return [one.get_bbox() for one in rectangles if to_rgba(one.get_facecolor())[3]]
 
 
 @pytest.mark.parametrize("fold", [True, False])
@@ -134,8 +154,8 @@ def test_layout__is_to_scale(guest: Guest, fold: bool) -> None:
     assert gap == pytest.approx(0.03) if fold else gap > 0.9
     assert low_host.y0 > high_host.y1  # page 70 of the object and on are in later frames
     texts = {text.get_text() for text in ax.texts}
-    assert {"20 KiB RX", "256 KiB RW", hex(HIGH + N_HIGH * PAGE_SIZE)} <= texts
-    assert (hex(HIGH) in texts) == fold
+    whole = {"20 KiB RX", "256 KiB RW", hex(HIGH + N_HIGH * PAGE_SIZE), "0x0", hex(HIGH)}
+    assert whole <= texts if fold else {"0x0  20 KiB RX", f"{HIGH:#x}  256 KiB RW"} <= texts  # too thin for a text inside
 
 
 def test_layout__shows_the_whole_reservoir(guest: Guest) -> None:
@@ -148,21 +168,41 @@ def test_layout__shows_the_whole_reservoir(guest: Guest) -> None:
 
 
 def test_layout__shows_a_scattered_object(guest: Guest) -> None:
-    """A band for each of its spans."""
+    """A box for each of its spans, where its frames are: pages 10 to 21 of it, which begin and end inside of spans."""
     parts = [guest.reservoir.allocate(8 * PAGE_SIZE) for _ in range(6)]
     for part in parts[::2]:
         part.release()
     with guest.reservoir.allocate(24 * PAGE_SIZE) as ram:
         assert len(ram.spans) > 1
-        guest.space.map(ram, 1 << 31, 20 * PAGE_SIZE, Prot.RW, offset=2 * PAGE_SIZE)
-        n_before, n_spans = 4, 0
-        left, start = 20, 2
-        for _, n_pages in ram.spans:
-            taken = min(max(n_pages - start, 0), left)
-            start, left, n_spans = max(start - n_pages, 0), left - taken, n_spans + (taken > 0)
-        assert len(boxes(layout(guest.space))) == n_before + 1 + n_spans
+        guest.space.map(ram, 1 << 31, 12 * PAGE_SIZE, Prot.RW, offset=10 * PAGE_SIZE)
+        guest.space.populate(1 << 31, 12 * PAGE_SIZE)
+        frames = [int(pfn) - 0x100000 for pfn in guest.space.translate((1 << 31) + PAGE_SIZE * np.arange(12))]
+        shown = [box for box in boxes(layout(guest.space, guest.reservoir)) if box.x0 == 2][2:]
+        assert len(shown) > 1
+        spans = [(round(160 * box.y0, 6), round(160 * box.height, 6)) for box in shown]
+        assert [int(first) + page for first, n_pages in spans for page in range(int(n_pages))] == frames
     for part in parts[1::2]:
         part.release()
+
+
+def test_layout__of_many_mappings_stays_in_the_picture() -> None:
+    """Forty of them and their holes: each has its height, in order, and no two texts are in one place."""
+    with (
+        Reservoir(40 * PAGE_SIZE) as reservoir,
+        reservoir.allocate(40 * PAGE_SIZE) as ram,
+        VmSpace(1 << 40, reservoir=reservoir) as space,
+    ):
+        for number in range(40):
+            space.map(ram, number << 30, PAGE_SIZE, Prot.RW, offset=number * PAGE_SIZE)
+        for fold in (True, False):
+            ax = layout(space, fold=fold)
+            guest = [box for box in boxes(ax) if box.x0 == 0]
+            assert all(0 <= box.y0 < box.y1 <= 1 + 1e-9 for box in guest)
+            assert all(one.y1 < other.y0 for one, other in pairwise(guest))
+            heights = sorted(text.get_position()[1] for text in ax.texts if text.get_horizontalalignment() == "right")
+            assert min(b - a for a, b in pairwise(heights)) > 0.023
+            assert len(heights) >= 30
+            assert sum(box.height for box in guest) == pytest.approx(0.5 if fold else 40 * PAGE_SIZE / (39 << 30), rel=1e-3)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -171,7 +211,7 @@ def test_layout__shows_a_scattered_object(guest: Guest) -> None:
 def test_tables__are_those_in_use(guest: Guest) -> None:
     """How many, and how full each is: the high mapping lies in two leaf tables under two directories."""
     ax = tables(guest.space)
-    drawn = next(one for one in ax.collections if isinstance(one, PatchCollection))
+    drawn, framed = (one for one in ax.collections if isinstance(one, PatchCollection))
     values = drawn.get_array()
     assert values is not None
     shares = (np.asarray(values) * 512).round().astype(int).tolist()
@@ -180,6 +220,49 @@ def test_tables__are_those_in_use(guest: Guest) -> None:
     counts = [guest.space.table.tables_in_use(level) for level in (4, 3, 2, 1)]
     assert [f"{n} x 4 KiB" in label for n, label in zip(counts, labels, strict=True)] == [True] * 4
     assert ax.get_title().startswith(f"{sum(counts)} tables, ")
+    assert [f"{n} shared" in label for n, label in zip((1, 1, 1, 0), labels, strict=True)] == [True] * 4
+    assert [path.get_extents().bounds[::2] for path in framed.get_paths()] == [(0, 1), (0, 1), (0, 0.5)]
+
+
+@pytest.mark.parametrize("n_pages", [511, 512, 513])
+def test_tables__count_at_the_edges(n_pages: int) -> None:
+    """Of a leaf table, and with a neighbour behind it: whose table it is, too, unless it starts one."""
+    with (
+        Reservoir(1024 * PAGE_SIZE) as reservoir,
+        reservoir.allocate(1024 * PAGE_SIZE) as ram,
+        VmSpace(1 << 40, reservoir=reservoir) as space,
+    ):
+        space.map(ram, 0, n_pages * PAGE_SIZE, Prot.RW)
+        space.map(ram, n_pages * PAGE_SIZE, 2 * PAGE_SIZE, Prot.RW)
+        space.map(ram, (n_pages + 2) * PAGE_SIZE, PAGE_SIZE, Prot.RW)
+        space.populate(0, n_pages * PAGE_SIZE)
+        space.populate(n_pages * PAGE_SIZE, 2 * PAGE_SIZE)
+        full = n_pages + 2 - 512
+        assert tables_used(space)[1].tolist() == [512, full]
+        assert tables_shared(space)[1] == {511: [0, 1], 512: [1], 513: [1]}[n_pages]
+        assert [tables_shared(space)[level] for level in (4, 3, 2)] == [[0]] * 3
+        assert [used.size for used in tables_used(space).values()] == [
+            space.table.tables_in_use(level) for level in (4, 3, 2, 1)
+        ]
+
+
+def test_tables__of_pieces_are_counted_once() -> None:
+    """Entries are read a GiB at a time: mappings that lie over such edges, and a table in the middle of which one ends."""
+    gib, n_pages = 1 << 30, (3 << 18) + 2
+    with (
+        Reservoir(n_pages * PAGE_SIZE, backed=False) as reservoir,
+        reservoir.allocate(n_pages * PAGE_SIZE) as ram,
+        VmSpace(1 << 40, reservoir=reservoir) as space,
+    ):
+        space.map(ram, gib - PAGE_SIZE, ram.length, Prot.RW)
+        space.populate(gib - PAGE_SIZE, 513 * PAGE_SIZE)
+        used = tables_used(space)
+        assert used[1][[0, 1, 2, -1]].tolist() == [1, 512, 0, 0]
+        assert [one.size for one in used.values()] == [space.table.tables_in_use(level) for level in (4, 3, 2, 1)]
+        (one,) = stretches(space)
+        assert (one.gpa, one.states.size, np.flatnonzero(one.states == RESIDENT).tolist()) == (
+            gib - PAGE_SIZE, n_pages, list(range(513))
+        )  # fmt: skip
 
 
 # -- one entry, one walk ----------------------------------------------------------------------------------------------
@@ -200,6 +283,8 @@ def test_bits__are_those_of_the_entry(guest: Guest) -> None:
     for wrong in (-1, 1 << 64):
         with pytest.raises(InvalidArgument):
             bits(wrong)
+    with pytest.raises(TypeError, match="PteFormat"):
+        bits(entry, format="ept")  # type: ignore[arg-type]
 
 
 def test_walk__shows_each_level(guest: Guest) -> None:
@@ -210,9 +295,24 @@ def test_walk__shows_each_level(guest: Guest) -> None:
     assert [f"[{step.index}]  {step.entry:#018x}" in text for step, text in zip(seen.steps, texts, strict=True)] == [True] * 4
     assert [round(one.x0) + 1 for one in boxes(ax)] == [0, 1, 0, 0]
     assert f"frame {guest.ram.pfn_at(32 * PAGE_SIZE):#x}" in ax.get_title()
-    assert "not resident" in walk(guest.space.explain(1 << 39)).get_title()
+    assert "not mapped" in walk(guest.space.explain(1 << 39)).get_title()
+    assert "not resident" in walk(guest.space.explain(HIGH)).get_title()
+    assert "past the end" in walk(guest.space.explain(1 << 40)).get_title()
     with pytest.raises(TypeError, match="explain"):
         walk(7)  # type: ignore[arg-type]
+
+
+def test_pictures__of_a_guest_that_nobody_tracks() -> None:
+    """EPT sets no A and D bits then: pages are resident, and no more; nPT sets them always."""
+    for form, state in ((EPT, RESIDENT), (NPT, DIRTY)):
+        with (
+            Reservoir(4 * PAGE_SIZE) as reservoir,
+            reservoir.allocate(4 * PAGE_SIZE) as ram,
+            VmSpace(1 << 40, format=form, reservoir=reservoir) as space,
+        ):
+            space.map(ram, 0, 4 * PAGE_SIZE, Prot.RW)
+            Vcpu(space.client()).run([PAGE_SIZE], write=True)
+            assert [cells(hilbert(space))[place] for place in range(4)] == [MAPPED, state, MAPPED, MAPPED]
 
 
 # -- any of them ------------------------------------------------------------------------------------------------------
@@ -232,8 +332,47 @@ def test_pictures__of_little_and_of_nothing(picture: Callable[..., Axes]) -> Non
         space.close()
         with pytest.raises(StaleHandle):
             picture(space)
+    n_figures = len(plt.get_fignums())
     with pytest.raises(TypeError, match="VmSpace"):
         picture("space")
+    assert len(plt.get_fignums()) == n_figures
+    with plt.rc_context(), Reservoir(PAGE_SIZE) as reservoir, reservoir.allocate(PAGE_SIZE) as ram:
+        figure, mine = plt.subplots()
+        space = VmSpace(1 << 47, format=EPT, reservoir=reservoir)
+        space.map(ram, 0, PAGE_SIZE, Prot.READ)
+        assert picture(space, ax=mine).figure is figure
+        assert len(plt.get_fignums()) == n_figures + 1
+        space.close()
+
+
+def test_layout__of_a_reservoir_that_is_gone_draws_nothing(guest: Guest) -> None:
+    """It says so, and leaves no figure."""
+    gone = Reservoir(PAGE_SIZE)
+    gone.close()
+    with pytest.raises(StaleHandle):
+        layout(guest.space, gone)
+    with pytest.raises(TypeError, match="Reservoir"):
+        layout(guest.space, 7)  # type: ignore[arg-type]
+    assert plt.get_fignums() == []
+
+
+def test_pictures__can_be_read_on_black(guest: Guest) -> None:
+    """Nothing is drawn in black or white, whatever lies behind it, but texts in a box of their own colour."""
+    with plt.style.context("dark_background"):
+        for ax in (
+            layout(guest.space, guest.reservoir),
+            bits(5),
+            walk(guest.space.explain(0)),
+            hilbert(guest.space),
+            tables(guest.space),
+        ):
+            faces = [one.get_facecolor() for one in ax.patches] + [
+                tuple(face) for one in ax.collections for face in np.atleast_2d(one.get_facecolor())
+            ]  # fmt: skip
+            assert not any(face[3] and face[:3] in ((0, 0, 0), (1, 1, 1)) for face in faces)
+            texts = [one for one in ax.texts if one.get_horizontalalignment() != "center" or not 0 < one.get_position()[1] < 1]
+            assert all(to_rgb(one.get_color()) == (1, 1, 1) for one in texts)
+    assert [ink(colour) for colour in COLOURS[:3]] == ["white", "black", "black"]
 
 
 def test_ptes__are_the_entries(guest: Guest) -> None:
