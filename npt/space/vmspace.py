@@ -453,11 +453,8 @@ class VmSpace(DirtyCalls):
         InvalidArgument, AddressOverflow, BeyondSpace
             Unaligned, empty, reaching 2**64 or past the end.
         """
-        as_int(gpa, "gpa"), as_int(length, "length")
+        gpa, length = self._check(gpa, length, changing=False)
         core = self._core
-        core.check_alive()
-        gpa, length = as_range(gpa, length)
-        check_inside(gpa, length, core.size)
         with core.exclusion.reading():
             core.check_alive()
             return core.table.leaves(Window(gpa, length))
