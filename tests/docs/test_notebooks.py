@@ -37,7 +37,7 @@ def test_notebooks__are_seven() -> None:
 
 @each
 def test_notebook__is_what_its_source_says(source: Path) -> None:
-    """Else its outputs are older than it: run ``jupytext --to ipynb --execute`` over it."""
+    """Else its outputs are older than it: README's command for notebooks makes them anew."""
     cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in _notebook(source)["cells"]]
     assert cells == _cells(source.read_text(encoding="utf-8"))
 
