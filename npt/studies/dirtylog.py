@@ -37,7 +37,8 @@ _PAGES_END = 1 << 32
 _SPACE_END = 1 << 47
 _LEAST_ITERATIONS = 2
 _SPARE = 32 << 20  # directories, threads, huge pages that are not full
-_PAGE_BYTES, _ACCESS_BYTES, _DRAWN_BYTES, _DRAWING_BYTES = 12, 8, 9, 48
+_PAGE_BYTES, _ACCESS_BYTES, _DRAWING_BYTES = 12, 8, 48
+_DRAWN_PAGE_BYTES, _DRAWN_WRITE_BYTES = 8, 1
 _SECOND = 10**9  # in nanoseconds
 
 Progress = Callable[[str, int, int], None]
@@ -196,9 +197,8 @@ def dirty_log_memory(
     accesses = n_pages * (n_vcpus if as_flag(overlap, "overlap") else 1)
     some = 0 < as_count(write_percent, "write_percent", end=ALL + 1) < ALL
     taken = _SPARE + n_pages * (_PAGE_BYTES + _ACCESS_BYTES) + (n_pages * PAGE_SIZE if BACKINGS[_as_backing(backing)] else 0)
-    if some or as_flag(random_access, "random_access"):
-        taken += accesses * _DRAWN_BYTES + accesses // n_vcpus * _DRAWING_BYTES
-    return taken
+    drawn = (_DRAWN_PAGE_BYTES if as_flag(random_access, "random_access") else 0) + (_DRAWN_WRITE_BYTES if some else 0)
+    return taken + (accesses * drawn + accesses // n_vcpus * _DRAWING_BYTES if drawn else 0)
 
 
 def dirty_log_text(results: Results) -> str:
