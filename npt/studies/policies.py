@@ -4,6 +4,7 @@ A policy is asked after each live send, the first full copy included. It has no 
 bytes that are dirty now and the time, so the closed model and the engine ask the same rule.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -94,7 +95,7 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Policy:
+class Policy(ABC):
     """A rule for when to stop; its options are checked when it is made."""
 
     name: ClassVar[str] = ""
@@ -107,9 +108,9 @@ class Policy:
         options = ",".join(f"{form(one).key}={value}" for one, value in said if value != one.default)
         return f"{self.name}:{options}" if options else self.name
 
+    @abstractmethod
     def verdict(self, progress: Progress) -> Verdict:
         """What is to be done now."""
-        raise NotImplementedError
 
     def throttle(self, sends: Sequence[Send]) -> int:
         """Per cent by which the guest is slowed down after these sends."""

@@ -7,7 +7,7 @@ import pytest
 
 from npt import PAGE_SIZE
 from npt.errors import InvalidArgument, LinkDown
-from npt.studies.policies import POLICIES
+from npt.studies.policies import POLICIES, Policy
 from npt.studies.precopy import precopy
 
 MIB = 1 << 20
@@ -245,6 +245,12 @@ def test_precopy__the_link_goes_down(policy: str, send: int) -> None:
 
 
 # -- what cannot be -----------------------------------------------------------------------------------------------------
+
+
+def test_precopy__a_policy_has_a_rule() -> None:
+    """What has none cannot be made."""
+    with pytest.raises(TypeError, match="abstract"):
+        Policy()  # type: ignore[abstract]
 
 
 def test_precopy__knows_its_policies() -> None:
