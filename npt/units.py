@@ -7,6 +7,7 @@ welcome, floats and bools are not) and are compared as Python ints, so that noth
 import math
 import operator
 import re
+from fractions import Fraction
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
     "as_number",
     "as_prot",
     "as_range",
+    "as_rate",
     "as_select",
     "as_u64",
     "bitmap_bytes",
@@ -263,6 +265,14 @@ def check_writable(array: U8Array, name: str, *engine: np.ndarray[Any, Any] | No
 
 
 # -- sizes for people ----------------------------------------------------------------------------------------------
+
+
+def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
+    """Bytes a second, or another number that is not negative, as exactly as it is given."""
+    number = as_number(value, name)
+    if not (number > 0 if positive else number >= 0) or number == math.inf:
+        raise InvalidArgument(f"{name} {value} is not a {'positive' if positive else 'non-negative'} finite number")
+    return Fraction(as_int(value, name)) if hasattr(value, "__index__") else Fraction(number)
 
 
 def parse_size(text: str) -> int:

@@ -15,12 +15,12 @@ from npt.studies.measuring import check_memory, giving_back
 from npt.studies.migrate import migrate
 from npt.studies.policies import POLICIES, Policy
 from npt.studies.precopy import UNITS as PRECOPY_UNITS
-from npt.studies.precopy import as_course, as_rate
+from npt.studies.precopy import as_course
 from npt.studies.randomness import PAGES, shuffled, words
 from npt.studies.results import Results, provenance
 from npt.studies.timed import Timed
 from npt.studies.window import Writer
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number, as_rate
 
 __all__ = ["UNITS", "compare_policies", "policies_memory"]
 

@@ -5,7 +5,6 @@ Then the policy is asked. Everything is in integers: times in whole nanoseconds,
 has gone), bytes rounded down (a byte is dirty when it was written).
 """
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -16,9 +15,9 @@ from npt._html import Shown
 from npt.errors import InvalidArgument, LinkDown
 from npt.studies.policies import Policy, Progress, Send, Verdict
 from npt.studies.policies import policy as as_policy
-from npt.units import PAGE_SIZE, as_count, as_int, as_number, format_size
+from npt.units import PAGE_SIZE, as_count, as_rate, format_size
 
-__all__ = ["UNITS", "Course", "Link", "PrecopyResult", "Round", "as_course", "as_link", "as_rate", "precopy"]
+__all__ = ["UNITS", "Course", "Link", "PrecopyResult", "Round", "as_course", "as_link", "precopy"]
 
 _SECOND = 10**9  # ns
 _MOST_RAM = 1 << 63
@@ -165,14 +164,6 @@ class Link:
         if not bandwidth:
             raise LinkDown(f"send {send}: the bandwidth went to nothing; the guest is still at the source")
         return self.latency - int(-wire * _SECOND // bandwidth)
-
-
-def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
-    """Bytes a second, or another number that is not negative, as exactly as it is given."""
-    number = as_number(value, name)
-    if not (number > 0 if positive else number >= 0) or number == math.inf:
-        raise InvalidArgument(f"{name} {value} is not a {'positive' if positive else 'non-negative'} finite number")
-    return Fraction(as_int(value, name)) if hasattr(value, "__index__") else Fraction(number)
 
 
 def as_link(bandwidth: Any, latency: Any, compression: Any) -> Link:

@@ -29,11 +29,11 @@ from npt.studies.measuring import check_memory, giving_back
 from npt.studies.migrate import migrate
 from npt.studies.migrations import policies_memory
 from npt.studies.policies import Policy
-from npt.studies.precopy import Round, as_course, as_rate, precopy
+from npt.studies.precopy import Round, as_course, precopy
 from npt.studies.results import Results, provenance
 from npt.studies.timed import Timed
 from npt.studies.window import Writer
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_number
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_number, as_rate
 
 __all__ = ["residuals"]
 
