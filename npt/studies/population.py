@@ -162,8 +162,12 @@ def _as_names(names: Iterable[str], known: Mapping[str, object], what: str) -> t
 
 def _as_sizes(sizes: Iterable[SupportsIndex]) -> tuple[int, ...]:
     given = tuple(as_length(size, "size") for size in sizes)
-    if not given or max(given) >= _SIZE_END:
-        raise InvalidArgument(f"sizes {given} must be at least one, each below {_SIZE_END:#x}")
+    if not given:
+        raise InvalidArgument("give at least one size")
+    if max(given) >= _SIZE_END:
+        raise InvalidArgument(
+            f"size {format_size(max(given))} is too large for this study; it must be below {format_size(_SIZE_END)}"
+        )
     return given
 
 
