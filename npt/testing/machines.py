@@ -40,8 +40,8 @@ class _Drawn:
 class ContractMachine(RuleBasedStateMachine):
     """Calls of the contract, made of two implementations; what comes of each, and all that can be seen, is compared.
 
-    It begins with three spaces that share objects, two clients and a vCPU in each, and a reservoir that is foreign to them. Made
-    by ``machine``.
+    It begins with three spaces that share objects, two clients and a vCPU in each, and a reservoir that is foreign to them.
+    ``machine`` makes it.
     """
 
     reference: Implementation = Oracle()

@@ -253,7 +253,7 @@ class Chooser(ABC):
         """A page where something may be mapped."""
         size = getattr(self.player.things[space], "size", None) if self.lives(space) else None
         places = PLACES if size is None else (*(place for place in PLACES if place < size), size - 4 * PAGE)
-        return self.of(places) + self.below(4) * PAGE
+        return int(self.of(places)) + self.below(4) * PAGE
 
     def gpas(self, space: str | None) -> list[Any]:
         """A few addresses of pages."""

@@ -21,7 +21,7 @@ class Drawer(Chooser):
         objects = [self._make("Reservoir.allocate", memory.new, length=n * PAGE) for n in (8, 6, 3)]
         yield from objects
         for size, tracking in ((1 << 40, True), ((1 << 30) + PAGE, True), (1 << 47, False)):
-            args = {"size": size, "format": {"format": self.format}, "reservoir": {"thing": memory.new}}
+            args: dict[str, Any] = {"size": size, "format": {"format": self.format}, "reservoir": {"thing": memory.new}}
             space = self._make("VmSpace", **args, track_dirty=tracking)
             yield space
             self.hosted.add(space.new or "")

@@ -19,7 +19,7 @@ _ACCESSES = (1, 2, 4, 3)
 
 
 def make_reservoir(c: Chooser) -> Call | None:
-    backed = {} if c.below(10) else {"backed": False}
+    backed: dict[str, Any] = {} if c.below(10) else {"backed": False}
     base = FRAMES * (1 + c.made("Reservoir") % 256)  # apart, so that a frame tells its object
     return c.new("Reservoir", size=c.number(48 * PAGE), limit=c.number(64 * PAGE), base_pfn=base, **backed)
 

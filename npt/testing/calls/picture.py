@@ -55,7 +55,8 @@ def differences(one: Picture, other: Picture) -> list[str]:
 
 
 def _look_at_space(player: Player, name: str) -> Iterator[tuple[str, Any]]:
-    space, tables = player.things[name], {}
+    space = player.things[name]
+    tables: dict[int, list[int]] = {}
     for level in (4, 3, 2, 1):
         yield f"tables {level}", space.table.tables_in_use(level)
     for mapping in space.mappings:

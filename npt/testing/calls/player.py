@@ -159,7 +159,7 @@ class Player:
 
     # -- callbacks ----------------------------------------------------------------------------------------------------
 
-    def _callback(self, call: Call) -> Callable[[int, int], None]:
+    def _callback(self, call: Call) -> Callable[[int, int], object]:
         def invalidated(gpa: int, length: int) -> None:
             told: list[Any] = [call.on, gpa, length]
             n = len(self._callbacks)

@@ -15,7 +15,6 @@ from inspect import Parameter, signature
 from typing import IO, Any, Self
 
 import npt
-from npt.space.mappings import Mapping
 from npt.testing.calls.call import Call, plain
 from npt.testing.calls.player import MAKES, CallbackFailed, Implementation, Outcome, Player
 from npt.testing.calls.trace import TraceWriter
@@ -115,7 +114,7 @@ class Recorder:
 
     def wrapped(self, result: Any) -> Any:
         """Internal: a result with a stand-in for each thing in it."""
-        if isinstance(result, tuple) and result and isinstance(result[0], Mapping):
+        if isinstance(result, tuple) and all(hasattr(one, "_replace") and hasattr(one, "obj") for one in result):  # mappings
             return tuple(one._replace(obj=self.wrapped(one.obj)) for one in result)
         name = self._player.names.get(id(result))
         if name is None or self._player.kinds[name] == "view":

@@ -26,7 +26,7 @@ from npt.errors import Unreadable
 from npt.testing.calls.call import Call
 from npt.testing.calls.player import Implementation, Outcome, Player
 
-__all__ = ["SCHEMA", "Line", "Mismatch", "Trace", "TraceWriter", "replay"]
+__all__ = ["SCHEMA", "Line", "Mismatch", "Trace", "TraceWriter", "conform"]
 
 SCHEMA = "npt-calls/1"
 
@@ -127,7 +127,7 @@ class TraceWriter:
         self._file.flush()
 
 
-def replay(
+def conform(
     trace: Trace | Iterable[Line] | Path | str,
     implementation: Implementation = npt,
     *,
@@ -158,10 +158,10 @@ def replay(
 
     Examples
     --------
-    >>> from npt.testing import Call, Line, replay
+    >>> from npt.testing import Call, Line, conform
     >>> made = Line(Call("Reservoir", args={"size": 4096}, new="r"), {"ok": {"thing": "r"}})
     >>> asked = Line(Call("Reservoir.usage", "r"), {"ok": [4096, 0, 0, 0, 4096]})
-    >>> replay([made, asked]).things["r"].size
+    >>> conform([made, asked]).things["r"].size
     4096
     """
     player = Player(implementation)

@@ -1,19 +1,17 @@
 """Fuzzing: an implementation of the contract against another, by default the engine against the oracle.
 
-``python -m npt.testing.fuzz --operations 1000000`` makes that many random calls of both, in each format, in rounds of some
+``python -m npt.testing fuzz --operations 1000000`` makes that many random calls of both, in each format, in rounds of some
 thousands that each begin anew, and compares what comes of every call, and now and then all that can be seen. A difference is
-made as short as it gets, and kept as a trace: ``npt.testing.replay`` plays it.
+made as short as it gets, and kept as a trace: ``npt.testing.conform`` plays it.
 
 ``fuzz_bytes`` is for fuzzers that bring their own bytes: Hypothesis' ``fuzz_one_input``, or atheris.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import npt
 from npt.testing.calls.call import Call
@@ -33,7 +31,7 @@ ROUND = 2000  # calls that follow each other in one world
 EVERY = 100  # of them: everything is looked at
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fuzzed:
     """What a fuzzing run did.
 
@@ -47,10 +45,10 @@ class Fuzzed:
         Calls by name, of those that were not refused.
     """
 
-    calls: int
-    errors: int
-    facts: int
-    by_name: dict[str, int]
+    calls: int = 0
+    errors: int = 0
+    facts: int = 0
+    by_name: dict[str, int] = field(default_factory=dict)
 
 
 def fuzz(
@@ -87,28 +85,28 @@ def fuzz(
     Differ
         At the first difference, with the calls that lead to it, made as few as they get.
     """
-    totals, by_name = [0, 0, 0], dict[str, int]()
+    done = Fuzzed()
     for n, first in enumerate(range(0, operations, ROUND)):
         with around(n):
-            _round(Duel(reference, subject), Seeded((seed, n)), format, min(ROUND, operations - first), totals, by_name)
+            _round(Duel(reference, subject), Seeded((seed, n)), format, min(ROUND, operations - first), done)
         if progress is not None:
             progress(min(first + ROUND, operations), operations)
-    return Fuzzed(*totals, by_name)
+    return done
 
 
-def _round(duel: Duel, source: Source, format: str, n_calls: int, totals: list[int], by_name: dict[str, int]) -> None:
+def _round(duel: Duel, source: Source, format: str, n_calls: int, done: Fuzzed) -> None:
     """One world, from its beginning to its end; differences are made short."""
     drawer = Drawer(duel.reference, source, format)
     try:
         for call in _calls(drawer, n_calls):
             outcome = duel.play(call)
-            totals[0] += 1
-            totals[1] += "error" in outcome
+            done.calls += 1
+            done.errors += "error" in outcome
             if "ok" in outcome:
-                by_name[call.name] = by_name.get(call.name, 0) + 1
+                done.by_name[call.name] = done.by_name.get(call.name, 0) + 1
             if len(duel.calls) % EVERY == 0:
-                totals[2] += duel.compare()
-        totals[2] += duel.compare()
+                done.facts += duel.compare()
+        done.facts += duel.compare()
     except Differ as found:
         raise shrink(duel, found) from found
 
@@ -156,61 +154,3 @@ def keep(found: Differ, directory: Path, name: str, reference: Implementation = 
     path = directory / f"{name}.jsonl"
     Trace(tuple(lines), {"found": str(found).splitlines()}).write(path)
     return path
-
-
-# -- the command --------------------------------------------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m npt.testing.fuzz", description=__doc__.splitlines()[0])
-    parser.add_argument("--operations", type=int, default=20_000, metavar="N", help="calls for each format (20000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the same calls for the same seed (0)")
-    parser.add_argument("--format", choices=FORMATS, action="append", help="one format only")
-    parser.add_argument("--keep", type=Path, default=Path("found"), metavar="DIR", help="where a difference is written (found)")
-    parser.add_argument("--atheris", action="store_true", help="let atheris make the bytes, if it is installed")
-    return parser
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; exit code 1 for a difference."""
-    options, rest = _parser().parse_known_args(arguments)
-    if options.atheris:
-        return _with_atheris(rest)
-    if rest or options.operations < 1:
-        _parser().error(f"unknown: {' '.join(rest)}" if rest else "--operations must be at least 1")
-    for format in options.format or FORMATS:
-        try:
-            done = fuzz(format, operations=options.operations, seed=options.seed, progress=_show)
-        except Differ as found:
-            path = keep(found, options.keep, f"{format.lower()}-{options.seed}")
-            print(f"\n{format}, seed {options.seed}: {found}\nkept in {path}")
-            return 1
-        except KeyboardInterrupt:
-            print("\ninterrupted; no difference so far")
-            return 130
-        print(f"\r{format}, seed {options.seed}: {done.calls} calls, {done.errors} refused, {done.facts} facts, no difference")
-    return 0
-
-
-def _show(n: int, wanted: int) -> None:
-    if sys.stderr.isatty() or n % (50 * ROUND) == 0:
-        print(f"\r{n} of {wanted}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-
-
-def _with_atheris(arguments: list[str]) -> int:
-    try:
-        import atheris  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        print("atheris is not installed: pip install atheris", file=sys.stderr)
-        return 2
-    _run_atheris(atheris, arguments)
-    return 0
-
-
-def _run_atheris(atheris: ModuleType, arguments: list[str]) -> None:
-    atheris.Setup([sys.argv[0], *arguments], lambda text: [fuzz_bytes(text, format) for format in FORMATS])
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
