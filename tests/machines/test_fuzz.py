@@ -62,7 +62,8 @@ def test_bytes__are_calls_on_which_both_agree(text: bytes, format: str) -> None:
 
 def test_bytes__of_a_fuzzer_go_in() -> None:
     """The entry that external fuzzers use."""
-    assert test_bytes__are_calls_on_which_both_agree.hypothesis.fuzz_one_input(bytes(range(256)) * 4) is not None
+    of_test: Any = test_bytes__are_calls_on_which_both_agree
+    assert of_test.hypothesis.fuzz_one_input(bytes(range(256)) * 4) is not None
 
 
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
@@ -91,7 +92,7 @@ class _Leaky(VmSpace):
 
     def track_dirty(self, gpa: Any, length: Any, *, into: Any = None) -> Any:
         found = super().track_dirty(gpa, length, into=into)
-        if length > 0x3000:
+        if into is None and length > 0x3000:
             found[-1] = 0
         return found
 
@@ -104,7 +105,7 @@ def test_fault__is_found_made_short_and_kept(tmp_path: Path) -> None:
     """A space that forgets bits now and then: few calls are left, and they are a trace that tells npt from it."""
     with pytest.raises(Differ) as caught:
         fuzz("EPT", operations=4000, subject=_with(_Leaky))
-    assert len(caught.value.calls) <= 9, str(caught.value)
+    assert len(caught.value.calls) <= 10, str(caught.value)
     assert caught.value.calls[-1].name == "VmSpace.track_dirty"
     path = keep(caught.value, tmp_path, "leaky")
     conform(path)

@@ -103,7 +103,7 @@ def test_player__knows_what_was_never_made() -> None:
 
 def test_player__lets_crashes_through() -> None:
     """What no implementation may raise is not told as if it were an answer."""
-    player = Player(SimpleNamespace(Reservoir=lambda size: 1 // 0))  # type: ignore[arg-type]
+    player = Player(SimpleNamespace(Reservoir=lambda size: 1 // 0))
     with pytest.raises(ZeroDivisionError):
         player.play(BEGIN[0])
 
@@ -286,7 +286,7 @@ def test_duel__sees_what_no_answer_tells(fault: str) -> None:
     """The answers to the calls agree; what can be seen afterwards does not."""
     wrong = SimpleNamespace(**{name: getattr(npt, name) for name in ("Reservoir", "MmioObject", "Vcpu", "Vm")})
     wrong.VmSpace = type("Wrong", (_Wrong,), {"fault": fault})
-    duel = Duel(Oracle(), wrong)  # type: ignore[arg-type]
+    duel = Duel(Oracle(), wrong)
     for call in (*BEGIN, Call("VmSpace.populate", "s0", {"gpa": 0, "length": 2 * PAGE})):
         duel.play(call)
     if fault:
