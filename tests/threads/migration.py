@@ -11,7 +11,7 @@ from npt._types import U64Array
 from npt.testing import check
 from tests.threads.crew import Crew
 
-__all__ = ["N_PAGES", "PAGE", "STINT", "Migration", "addresses"]
+__all__ = ["FIRST", "N_PAGES", "PAGE", "STINT", "Migration", "addresses"]
 
 PAGE = 0x1000
 N_PAGES = 1537  # four leaf tables, the first and the last in part
