@@ -167,13 +167,12 @@ def inside(gpa: int, length: int, size: int) -> None:
 
 def numbers(values: Any, name: str) -> Any:
     """Something made of integers: a list of ints, or an array of another shape than a list's. Values are looked at later."""
-    flat = isinstance(values, (list, tuple)) and not any(isinstance(value, (list, tuple, np.ndarray)) for value in values)
-    if flat:
-        return [integer(value, name) for value in values]
     try:
         array = np.asarray(values)
     except ValueError:
         raise TypeError(f"{name} must be an array of integers, not ragged") from None
+    if not isinstance(values, np.ndarray) and array.ndim == 1:  # numpy may have made floats of them
+        return [integer(value, name) for value in values]
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be an array of integers, not of {array.dtype}")
     return array.tolist() if array.ndim == 1 else array
