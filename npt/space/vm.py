@@ -38,7 +38,6 @@ class Vm(Handle):
     ) -> None:
         if not isinstance(reservoir, Reservoir):
             raise TypeError(f"reservoir must be a Reservoir, not {type(reservoir).__name__}")
-        _ = as_int(size, "size"), reservoir.size  # a wrong type, then a closed reservoir, then bad numbers
         self._space = VmSpace(size, format=format, reservoir=reservoir, track_dirty=track_dirty)
         self._reservoir = reservoir
         self._memsegs: dict[int, RamObject] = {}

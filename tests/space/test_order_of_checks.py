@@ -63,6 +63,8 @@ TWO_FAULTS: dict[str, tuple[type[Exception], Callable[[Scene], object]]] = {
     "allocate text, closed": (TypeError, lambda s: s.closed_reservoir.allocate("x")),  # type: ignore[arg-type]
     "resize text, closed": (TypeError, lambda s: s.closed_reservoir.resize("x")),  # type: ignore[arg-type]
     "VmSpace odd flag, closed": (TypeError, lambda s: VmSpace(PAGE, reservoir=s.closed_reservoir, track_dirty=1)),  # type: ignore[arg-type]
+    "Vm odd format, closed": (TypeError, lambda s: Vm(s.closed_reservoir, format=None)),  # type: ignore[arg-type]
+    "Vm odd flag, closed": (TypeError, lambda s: Vm(s.closed_reservoir, track_dirty=1)),  # type: ignore[arg-type]
     "alloc_memseg odd flag, dead vm": (TypeError, lambda s: s.dead_vm.alloc_memseg(0, PAGE, transient=1)),  # type: ignore[arg-type]
     "map_memseg text, dead vm": (TypeError, lambda s: s.dead_vm.map_memseg(0, 0, PAGE, "x")),  # type: ignore[arg-type]
     "map_object text, dead vm": (TypeError, lambda s: s.dead_vm.map_object(0, 0, "x", 3)),  # type: ignore[arg-type]
