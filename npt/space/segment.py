@@ -8,7 +8,7 @@ import numpy as np
 
 from npt import _sync
 from npt._types import Handle, Prot, U8Array
-from npt.errors import AccessDenied, InvalidArgument, NotSupported, OutOfSegment, StaleHandle
+from npt.errors import AccessDenied, Deadlock, InvalidArgument, NotSupported, OutOfSegment, StaleHandle
 from npt.memory.objects import RamObject
 from npt.space.client import VmClient, as_bytes
 from npt.units import PAGE_SHIFT, as_address, as_int, format_size
@@ -145,10 +145,20 @@ class Segment(Handle, ABC):
         return not self.closed and bool(self._allowed & _WRITE)
 
     def close(self) -> None:
-        """Give the segment up. Does nothing the second time."""
+        """Give the segment up. Does nothing the second time.
+
+        Raises
+        ------
+        Deadlock
+            A guest segment, in a callback; it stays open.
+        """
         if not self.closed:
             self.closed = True
-            self._close()
+            try:
+                self._close()
+            except Deadlock:
+                self.closed = False
+                raise
 
     def __enter__(self) -> Self:
         self._check_open()

@@ -7,6 +7,7 @@ import pytest
 
 from npt import (
     AccessDenied,
+    Deadlock,
     Fault,
     InvalidArgument,
     NotSupported,
@@ -19,7 +20,7 @@ from npt import (
     Vm,
 )  # fmt: skip
 from npt.space.segment import ObjectSegment
-from tests.space.scene import PAGE, SIZE, dirty
+from tests.space.scene import PAGE, SIZE, dirty, in_callback
 
 N = 8 * PAGE
 
@@ -158,6 +159,15 @@ def test_guest__sees_unmaps_and_maps(vm: Vm) -> None:
     assert segment[0] == 7
     with pytest.raises(Fault):
         segment[0] = 8
+
+
+def test_guest__is_not_closed_in_a_callback(vm: Vm) -> None:
+    """What is refused has changed nothing: it stays open, and can be closed later."""
+    segment = vm.map_guest(0, PAGE, Prot.RW)
+    assert isinstance(in_callback(vm.space, segment.close), Deadlock)
+    assert (segment.closed, segment.read(0, 1)) == (False, b"\0")
+    segment.close()
+    assert segment.closed
 
 
 def test_guest__may_span_holes(vm: Vm) -> None:
