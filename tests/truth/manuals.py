@@ -89,6 +89,7 @@ class Expected(NamedTuple):
     hpa: int | None
     pfns: list[int]
     entries: list[int]
+    absent: bool  # an entry of the walk is absent
 
 
 @cache
@@ -146,17 +147,17 @@ def walk(format: str, verdicts: list[Verdict], access: str, gpa: int, root_pfn: 
     pfns = [root_pfn] + [verdict.address >> 12 for verdict in walked[:-1]]
     if last.what == "wrong":
         if format == "ept":
-            return Expected("misconfig", 0, LEVELS[end], None, pfns, [])
-        return Expected("violation", NPT_ALWAYS | NPT_ACCESS[access] | NPT_P | NPT_RSV, LEVELS[end], None, pfns, [])
+            return Expected("misconfig", 0, LEVELS[end], None, pfns, [], False)
+        return Expected("violation", NPT_ALWAYS | NPT_ACCESS[access] | NPT_P | NPT_RSV, LEVELS[end], None, pfns, [], False)
     denying = [level for level, verdict in zip(LEVELS, walked, strict=False) if access not in verdict.grants]
     if denying:
         if format == "ept":
             report = _qualification(access, [verdict.grants for verdict in walked])
         else:
             report = NPT_ALWAYS | NPT_ACCESS[access] | (NPT_P if last.what == "page" else 0)
-        return Expected("violation", report, denying[0], None, pfns, [])
+        return Expected("violation", report, denying[0], None, pfns, [], last.what == "absent")
     entries = [verdict.accessed for verdict in walked[:-1]] + [last.dirty if access == "W" else last.accessed]
-    return Expected("ok", None, LEVELS[end], last.address + gpa % last.size, pfns, entries)
+    return Expected("ok", None, LEVELS[end], last.address + gpa % last.size, pfns, entries, False)
 
 
 def _qualification(access: str, grants: list[str]) -> int:
