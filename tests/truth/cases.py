@@ -16,9 +16,9 @@ Walk = tuple[int, ...]
 
 ACCESSES = "RWX"
 WIDTHS = (32, 36, 46, 52)
-GPA = 0x51C_D57A_9ABC
+GPA = 0x51C_D57A_8ABC  # bit 12 is clear: it would hide the same bit of an entry
 ROOT_PFN = 0xFEDC
-INDEX = {4: 0x00A, 3: 0x073, 2: 0x0AB, 1: 0x1A9}  # where each table's entry of that address is
+INDEX = {4: 0x00A, 3: 0x073, 2: 0x0AB, 1: 0x1A8}  # where each table's entry of that address is
 
 # Addresses below 4 GiB, so that they are good for each width; that of a large page has no bit below its size.
 TABLE_AT = {4: 0x8123_4000, 3: 0x9ABC_D000, 2: 0x4321_5000}

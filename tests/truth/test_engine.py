@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from npt import EPT, NPT, Fault, FaultCode, Prot, PteFormat, Vcpu
+from npt import EPT, NPT, Fault, FaultCode, Prot, PteFormat, Reservoir, Vcpu, VmSpace
 from tests.truth.cases import allowed, legal_rights
 from tests.truth.guest import FIRST, PAGE, PAGES, Guest, compare, guest
 from tests.truth.manuals import judge
@@ -124,3 +124,23 @@ def _hold(there: Guest, gpa: int, asked: Prot) -> int:
             outcomes.append(int(fault.code))
     assert outcomes[0] == outcomes[1]
     return outcomes[0]
+
+
+@forms
+def test_fault__asks_the_mapping_of_what_is_not_resident(form: PteFormat) -> None:
+    """The mapping decides, and what the manuals say of the entry that is made is what the mapping allows."""
+    count, mapped = 0, (Prot.READ, Prot.RW, Prot.RX, Prot.RWX)
+    for allows, asked, resident in product(mapped, range(1, 8), (False, True)):
+        with Reservoir(PAGE) as reservoir, VmSpace(PAGE, format=form, reservoir=reservoir) as space:
+            with reservoir.allocate(PAGE) as ram:
+                space.map(ram, 0, PAGE, allows)
+            if resident:
+                space.populate(0, PAGE)
+            wanted = 0 if allows & asked == asked else FaultCode.PROT
+            assert space.client().fault_many([0], asked).tolist() == [wanted]
+            assert space.resident_count == (resident or not wanted)
+            if space.resident_count:
+                leaf = judge(form.name, 1, space.pte(0) or 0, 46, False)
+                assert (leaf.what, leaf.grants) == ("page", "".join(letter for letter, one in LETTERS.items() if allows & one))
+            count += 1
+    assert count == 56
