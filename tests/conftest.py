@@ -15,10 +15,25 @@ from tests.kernels.compiled import Compiled, Compiling
 _SECONDS = 3600 if os.environ.get("NPT_LONG") else 300  # of one test
 _OFTEN = 1.0  # seconds: to set the watchdog anew for each of the many short tests would cost more than some of them
 
+_SHARE_KERNELS = ("kernels/test_jit.py", "kernels/test_machine_code.py", "docs/test_caching.py")
+
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("nightly", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """With ``-n``: a file's tests stay together, and so do the files that share what is dear to make."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            path = str(super()._split_scope(nodeid))
+            return "all kernels compiled" if path.endswith(_SHARE_KERNELS) else path
+
+    return Scheduling(config, log)
 
 
 class _Watchdog:
