@@ -148,7 +148,7 @@ class Reservoir(_html.Shown, Settling):
     @property
     def free_spans(self) -> tuple[Span, ...]:
         """Frames that are ready for ordinary objects, ``(pfn, n_pages)``, by address; ``StaleHandle`` once it is closed."""
-        return tuple(Span(first, n) for first, n in self._open().free)
+        return tuple(Span(self._base_pfn + first, n) for first, n in self._open().free)
 
     @property
     def buffer(self) -> U8Array:

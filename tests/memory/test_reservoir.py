@@ -174,6 +174,13 @@ def test_usage__sums_to_the_size(reservoir: Reservoir) -> None:
     assert view.size == PAGE
 
 
+def test_free_spans__are_of_frame_numbers(reservoir: Reservoir) -> None:
+    """Like an object's spans they count from PFN 0, not from the reservoir's first frame."""
+    with reservoir.allocate(3 * PAGE) as ram:
+        assert [tuple(span) for span in reservoir.free_spans] == [(BASE, SIZE // PAGE - 3)]
+        assert ram.spans[0].pfn == BASE + SIZE // PAGE - 3
+
+
 def test_transient__comes_from_beyond_the_size(reservoir: Reservoir) -> None:
     """Transient objects leave the ordinary memory alone."""
     ram = reservoir.allocate(4 * PAGE, transient=True)
