@@ -96,7 +96,8 @@ class Guest:
                 self.own.append(self.town.move_in(self.town.reservoir.allocate(length, transient=transient)))
         except ReservoirExhausted:
             self.town.seen["short"] += 1
-            self.forget(), self.release(), self.unmap(), self.free()
+            for give_up in (self.forget, self.release, self.unmap, self.free):
+                give_up()
 
     def free(self) -> None:
         """Give a reference up; mappings and holds may keep the object."""

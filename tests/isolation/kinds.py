@@ -1,7 +1,7 @@
 """What can be made of a view, and be kept: each with the way back to the bytes.
 
-``derive`` makes it from an array of one page. ``look`` gives an array of some or all of the bytes that it reaches; what it gives
-of a view of the guest and of an array that says what should be there are alike.
+``derive`` makes it from an array of one page. ``look`` gives an array of some or all of the bytes that it reaches: of what was
+made of a view, and of what was made alike of an array that says what should be there.
 """
 
 import functools
@@ -20,7 +20,7 @@ __all__ = ["COPIES", "KINDS", "WHOLE", "Kind"]
 class Kind(NamedTuple):
     """A way to keep a view."""
 
-    derive: Callable[[U8Array], Any]
+    derive: Callable[[Any], Any]
     look: Callable[[Any], Any] = np.asarray
     collects: bool = False  # whether it takes the collector to be rid of it
 
@@ -83,7 +83,8 @@ def _out_of_band(view: U8Array) -> tuple[bytes, list[pickle.PickleBuffer]]:
 
 
 def _nditer(view: U8Array) -> np.nditer:
-    return np.nditer(view, op_flags=[["readwrite" if view.flags.writeable else "readonly"]])
+    flags: Any = [["readwrite" if view.flags.writeable else "readonly"]]
+    return np.nditer(view, op_flags=flags)
 
 
 def _as_bytes(kept: Any) -> Any:
@@ -142,7 +143,7 @@ WHOLE = (
 )
 """Those that show whole words in their order."""
 
-COPIES: dict[str, Callable[[U8Array], Any]] = {
+COPIES: dict[str, Callable[[Any], Any]] = {
     "copy": lambda view: view.copy(),
     "bytes": lambda view: view.tobytes(),
     "list": lambda view: view.tolist(),

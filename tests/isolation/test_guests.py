@@ -53,7 +53,7 @@ def side_by_side(form: PteFormat, seed: int, n_guests: int, rounds: int) -> Town
             meet.abort()
             raise
 
-    together(*(lambda team, guest=guest: live(guest, team) for guest in guests))  # type: ignore[misc]
+    together(*(lambda team, guest=guest: live(guest, team) for guest in guests))
     leave(town, guests)
     return town
 

@@ -1,8 +1,8 @@
 """One reservoir, the objects that guests have of it, and what every page of them must show: the model.
 
-An object's *keepers* are those who may still reach it: its owner's reference, mappings, holds, segments, of all guests. The last
-one to go says so before it goes: from then on nobody may see anything of it, and its frames may be another's, but for those
-of which there is a *late* view.
+An object's *keepers* are those who may still reach it: its owner's reference, mappings, holds, segments, of all guests. The
+last one to go says so before it goes: from then on nobody may see anything of it, and its frames may be another's, but for
+those of which there is a *late* view.
 
 While one thread runs all guests, the model knows every byte. With a thread for each guest it does so for what is that guest's
 own; of what is shared, and of late views, it knows whose words they may show.
