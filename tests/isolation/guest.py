@@ -233,6 +233,7 @@ class Guest:
         if self.random.random() < 0.5 and len(self.late) < N_LATE:
             name = self.random.choice(WHOLE if self.town.threaded else [*KINDS])
             view = page.writable() if page.prot & Prot.WRITE else page.readable()
+            assert view.flags.writeable == bool(page.prot & Prot.WRITE)
             self.late.append(self.town.outlive(thing, number, name, view))
             del view
         self.town.drop(thing)

@@ -19,7 +19,7 @@ from tests.threads.crew import LONG, Crew, crew
 
 pytestmark = pytest.mark.slow
 TABLE, N_PLACES, N_PAGES = 0x20_0000, 6, 3
-TURNS, RUN = 120 * LONG, 1 << 14  # changes of the main thread; accesses of a call
+TURNS, RUN = 200 * LONG, 1 << 15  # changes of the main thread; accesses of a call
 _MARK = np.uint64(0xFFFF << 48 | 0xFFFF << 16)  # guest, the object's upper bits, and page: of a place all the same
 
 
@@ -47,16 +47,15 @@ class Guest:
         self.passed = threading.Event()
 
     def move(self) -> None:
-        """One place empty, and another full: tables and frames of the one are to be had."""
-        gone = int(self.chance.choice(sorted(self.there))) if self.there else None
-        free = [place for place in range(N_PLACES) if place not in self.there]
-        if gone is not None and len(self.there) > 1:
-            self.space.unmap(gone * TABLE, N_PAGES * PAGE)
-            self.there.pop(gone).release()
-        place = int(self.chance.choice(free))
+        """One place more, with what the other guest gave up last; and one less, for this guest's next and the other."""
+        place = int(self.chance.choice([place for place in range(N_PLACES) if place not in self.there]))
         ram = self.there[place] = self.reservoir.allocate(N_PAGES * PAGE)
         self.space.map(ram, place * TABLE, ram.length, Prot.RW)
-        self.client.write(place * TABLE, np.tile(filled(word(self.number, place, len(free))), N_PAGES))
+        self.client.write(place * TABLE, np.tile(filled(word(self.number, place, len(self.there))), N_PAGES))
+        if len(self.there) > N_PLACES - 3:
+            gone = int(self.chance.choice(sorted(self.there)))
+            self.space.unmap(gone * TABLE, N_PAGES * PAGE)
+            self.there.pop(gone).release()
 
     def load(self, tlb: int, team: Crew) -> None:
         """A vCPU that reads all over the guest, and skips what is not there."""
@@ -64,22 +63,24 @@ class Guest:
         vcpu = Vcpu(self.space.client(), tlb=tlb)
         while team.working:
             places = chance.integers(0, N_PLACES, RUN, np.uint64)
-            offsets = chance.integers(0, N_PAGES * PAGE // 8, RUN, np.uint64) * np.uint64(8)
-            gpas, done = places * np.uint64(TABLE) + offsets, 0
-            loads = np.zeros(RUN, np.uint64)
-            while done < RUN and team.working:
-                exit = vcpu.run(gpas[done:], into=loads[done:])
-                done += exit.completed
-                if exit.reason is ExitReason.FAULT:  # nothing is mapped there now: on to what is elsewhere
-                    self.n_faults += 1
-                    rest = np.flatnonzero(places[done:] != places[done])
-                    done = done + int(rest[0]) if rest.size else RUN
-            right = are_at(loads, self.number, places)
-            wrong = np.flatnonzero(~right)[:4]
-            assert not wrong.size, f"guest {self.number} at places {places[wrong]}: {strange(loads[wrong])}"
-            self.n_marks += int(np.count_nonzero(loads))
+            while places.size and team.working:
+                places = self.load_from(vcpu, places, chance.integers(0, N_PAGES * PAGE // 8, places.size, np.uint64))
             self.n_loads += 1
             self.passed.set()
+
+    def load_from(self, vcpu: Vcpu, places: U64Array, words: U64Array) -> U64Array:
+        """Look at places up to the first that is not mapped; those that are left then."""
+        loads = np.zeros(places.size, np.uint64)
+        exit = vcpu.run(places * np.uint64(TABLE) + words * np.uint64(8), into=loads)
+        wrong = np.flatnonzero(~are_at(loads, self.number, places))[:4]
+        assert not wrong.size, f"guest {self.number} at places {places[wrong]}: {strange(loads[wrong])}"
+        self.n_marks += int(np.count_nonzero(loads))
+        if exit.reason is not ExitReason.FAULT:
+            return places[:0]
+        self.n_faults += 1
+        rest = places[exit.completed :]
+        left: U64Array = np.extract(rest != rest[0], rest)
+        return left
 
     def close(self) -> None:
         """All is given back."""
@@ -91,7 +92,7 @@ class Guest:
 
 def churn(form: PteFormat, tlb: int, turns: int) -> list[Guest]:
     """Both guests in turn, a vCPU inside each; room for little more than they have."""
-    reservoir = Reservoir((2 * (N_PLACES - 1) * N_PAGES + 1) * PAGE)
+    reservoir = Reservoir((2 * (N_PLACES - 2) * N_PAGES + 1) * PAGE)
     guests = [Guest(form, reservoir, number, seed) for number, seed in ((1, 3), (2, 5))]
     loaders = [lambda team, guest=guest: guest.load(tlb, team) for guest in guests]
     with crew(*loaders) as team:

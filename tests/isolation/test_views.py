@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,7 @@ def outlive(form: PteFormat, name: str, end: str, *, transient: bool = False, wr
     expected = filled(stamp(OWN, OWN, VIEWED, 0))
     kept: Any = kind.derive(guest.page.writable() if writable else guest.page.readable())
     mirror: Any = kind.derive(expected)
+    assert writable or not kind.look(kept).flags.writeable
     assert np.array_equal(kind.look(kept), kind.look(mirror))
     ENDS[end](guest)
     expected[:] = 0
@@ -238,6 +240,28 @@ def test_views__of_two_holds(form: PteFormat) -> None:
         space.close()
         ram.release()
         guest.vm.destroy()
+
+
+def test_views__one_by_one(form: PteFormat) -> None:
+    """Views of two holds, two of each, die in every order: the frame is kept, and may be written, to the last."""
+    orders = [*permutations(range(4))]
+    assert len(orders) == 24
+    for order in orders:
+        guest = Guest(form)
+        second = guest.vm.space.client().hold(VIEWED * PAGE, Prot.RW)
+        views: list[Any] = [page.writable() for page in (guest.page, second) for _ in range(2)]
+        second.release()
+        _hold_goes_first(guest)
+        for n_left, dies in zip((3, 2, 1, 0), order, strict=True):
+            views[dies][:] = LATE
+            views[dies] = None
+            assert guest.reservoir.usage.quarantined == (PAGE if n_left else 0)
+            assert guest.reservoir.buffer[guest.frame * PAGE] == (LATE if n_left else 0)
+            with guest.reservoir.allocate(guest.reservoir.usage.free) as ram:
+                assert (guest.frame in frames_of(ram)) == (not n_left)
+        assert not guest.reservoir.buffer.any()
+        guest.vm.destroy()
+        guest.reservoir.close()
 
 
 def test_views__frames_that_grow_and_shrink(form: PteFormat) -> None:
