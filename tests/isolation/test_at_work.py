@@ -130,12 +130,12 @@ def overlap(form: PteFormat, work: Work, times: int) -> bool:
         space, ram, client = scene.settle(scene.reservoir.usage.free, OTHER)
         team.threads[0].join(0.001)  # time to come to its end, if the work is done and only the interpreter is waited for
         met = team.busy()
-        assert not met or scene.frame not in frames_of(ram)
         assert client.read(0, ram.length) == marked(OTHER, ram.length).tobytes()
         team.threads[0].join()
         assert client.read(0, ram.length) == marked(OTHER, ram.length).tobytes()
     seen = results[0]
     assert not (seen & np.uint64(OTHER << 56)).any(), f"of another guest: {strange(seen)}"
+    assert not met or scene.frame not in frames_of(ram)
     del seen
     results.clear()
     finish(scene, space, ram)

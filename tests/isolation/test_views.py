@@ -142,13 +142,13 @@ def outlive(form: PteFormat, name: str, end: str, *, transient: bool = False, wr
     expected[:] = 0
     assert np.array_equal(kind.look(kept), kind.look(mirror)), f"{name} shows {np.unique(kind.look(kept))} after {end}"
     space, ram = settle_in(guest, transient=transient)
-    assert guest.frame not in frames_of(ram)
     assert np.array_equal(kind.look(kept), kind.look(mirror)), f"{name} shows another's after {end}"
     if kind.look(kept).flags.writeable:
         kind.look(kept)[...] = LATE
         kind.look(mirror)[...] = LATE
         assert np.array_equal(kind.look(kept), kind.look(mirror))
     check_other(space, ram)
+    assert guest.frame not in frames_of(ram)
     check(space)
     with pytest.raises(Busy):
         guest.reservoir.close()
