@@ -1,6 +1,7 @@
 """A guest that does what comes up: all calls that give it memory, take it away, or show it; everything seen is checked."""
 
 from collections.abc import Callable
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ class Guest(Owner):
 
     def __init__(self, town: Town, number: int, seed: int) -> None:
         super().__init__(town, number, seed)
+        self.turns = count(seed)  # of kinds of views
         self.late: list[Late] = []
         self.held: list[Held] = []
 
@@ -98,7 +100,8 @@ class Guest(Owner):
         page, thing, number = self.held.pop(self.random.randrange(len(self.held)))
         self.town.look("held", thing, number, page.readable())
         if self.random.random() < 0.5 and len(self.late) < N_LATE:
-            name = self.random.choice(WHOLE if self.town.threaded else [*KINDS])
+            names = WHOLE if self.town.threaded else [*KINDS]
+            name = names[next(self.turns) % len(names)]
             view = page.writable() if page.prot & Prot.WRITE else page.readable()
             assert view.flags.writeable == bool(page.prot & Prot.WRITE)
             self.late.append(self.town.outlive(thing, number, name, view))
