@@ -232,9 +232,11 @@ class Guest(Owner):
             self.town.write_late(self.random.choice(self.late))
 
     def forget(self) -> None:
-        """One that is kept, no more."""
+        """One that is kept, no more; a last look."""
         if self.late:
-            self.town.forget(self.late.pop(self.random.randrange(len(self.late))))
+            late = self.late.pop(self.random.randrange(len(self.late)))
+            self.town.look_late(late)
+            self.town.forget(late)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
