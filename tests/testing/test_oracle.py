@@ -84,6 +84,7 @@ REFUSED: dict[str, tuple[type[Exception], Act]] = {
     "number as bytes": (TypeError, lambda g: g.client.write(RAM, 1)),
     "no object": (TypeError, lambda g: g.space.map(None, 0, PAGE, 3)),
     "unaligned": (InvalidArgument, lambda g: g.space.unmap(1, PAGE)),
+    "half a page": (InvalidArgument, lambda g: g.space.unmap(PAGE // 2, PAGE)),
     "negative": (InvalidArgument, lambda g: g.space.unmap(-PAGE, PAGE)),
     "2**64": (InvalidArgument, lambda g: g.space.unmap(2**64, PAGE)),
     "no length": (InvalidArgument, lambda g: g.space.populate(RAM, 0)),
@@ -108,7 +109,9 @@ REFUSED: dict[str, tuple[type[Exception], Act]] = {
     "read to 2**64": (AddressOverflow, lambda g: g.client.read(2**64 - 8, 8)),
     "past the end": (BeyondSpace, lambda g: g.space.map(g.ram, SIZE - PAGE, 2 * PAGE, 3)),
     "harvest past the end": (BeyondSpace, lambda g: g.space.track_dirty(SIZE - PAGE, 2 * PAGE)),
-    "over another": (Overlap, lambda g: g.space.map(g.ram, RAM + (N - 1) * PAGE, 2 * PAGE, 3)),
+    "over the end of another": (Overlap, lambda g: g.space.map(g.ram, RAM + (N - 1) * PAGE, 2 * PAGE, 3)),
+    "over the beginning of another": (Overlap, lambda g: g.space.map(g.ram, RAM - PAGE, 2 * PAGE, 3)),
+    "over another": (Overlap, lambda g: g.space.map(g.ram, RAM, N * PAGE, 3)),
 }
 
 

@@ -43,6 +43,7 @@ def test_hold__does_not_dirty_without_tracking() -> None:
     guest = OracleGuest(tracking=False)
     guest.client.hold(RAM, 3).release()
     guest.space.set_tracking(True)
+    assert bits(guest.space.peek_dirty(RAM, N * PAGE)) == []
     page = guest.client.hold(RAM, 3)
     guest.space.unmap(RAM, N * PAGE)
     guest.space.map(guest.ram, RAM, N * PAGE, 3)
@@ -220,6 +221,10 @@ def test_destroy__is_busy_with_holds() -> None:
     with pytest.raises(Busy):
         guest.client.destroy()
     assert guest.client.release_all() == 1
+    pages = guest.client.hold_many([RAM], 1)
+    with pytest.raises(Busy):
+        guest.client.destroy()
+    pages.release()
     guest.client.destroy()
     guest.client.destroy()
     guest.space.track_dirty(RAM, PAGE)

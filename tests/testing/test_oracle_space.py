@@ -176,6 +176,7 @@ def test_dirty__of_selected_pages() -> None:
     guest = OracleGuest()
     assert bits(guest.space.set_dirty(RAM, N * PAGE, select=select(1, 3, 6))) == [1, 3, 6]
     assert bits(guest.space.set_dirty(RAM, N * PAGE, select=select(3, 4))) == [4]
+    assert bits(guest.space.accessed(RAM, N * PAGE)) == [1, 3, 4, 6]
     assert (guest.space.resident_count, guest.space.generation) == (4, 1)
     assert bits(guest.space.peek_dirty(RAM, N * PAGE, select=select(0, 1, 4))) == [1, 4]
     assert bits(guest.space.reset_dirty(RAM, N * PAGE, select=select(0, 1, 4))) == [1, 4]
@@ -185,7 +186,7 @@ def test_dirty__of_selected_pages() -> None:
 def test_set_dirty__passes_over_what_may_not_be_written() -> None:
     """Nor does it make that resident; holes are clean."""
     guest = OracleGuest(prot=Prot.READ)
-    assert guest.space.set_dirty(0, 2 * N * PAGE).tolist() == [0, 0]
+    assert guest.space.set_dirty(RAM - N * PAGE, 2 * N * PAGE).tolist() == [0, 0]
     assert guest.space.resident_count == 0
 
 
@@ -369,9 +370,9 @@ def test_close__warns_of_pages_that_were_dropped() -> None:
     guest = OracleGuest()
     first, second = guest.client.hold(RAM, 1), guest.client.hold(RAM, 1)
     first.chain(second)
-    guest.client.hold(RAM, 1)
+    guest.client.hold(RAM, 1).chain(guest.client.hold(RAM, 1))
     guest.client.hold_many([RAM, RAM + PAGE], 1)
     del first
-    with pytest.warns(ResourceWarning, match="3 held pages"):
+    with pytest.warns(ResourceWarning, match="4 held pages"):
         guest.space.close()
-    assert (second.release(), guest.client.release_all()) == (True, 4)
+    assert (second.release(), guest.client.release_all()) == (True, 5)
