@@ -26,6 +26,11 @@ def _link_twice(guest: Guest) -> None:
     directories[guest.place(RAM + 0xF * PAGE, 2)] = directories[guest.place(RAM, 2)]
 
 
+def _call_clean(guest: Guest) -> None:
+    """No harvest will look at the RAM's first table."""
+    guest.core.table.touched[guest.leaf(RAM) // 512] = 0
+
+
 def _free_linked(guest: Guest) -> None:
     table = guest.core.table
     table._free[0][int(table._state[1])] = guest.leaf(RAM) // 512
@@ -121,6 +126,7 @@ PLANTS: dict[str, list[Plant]] = {
         spoil_leaf(ROM, lambda guest, entry: entry | int(guest.core.format.masks.dirty)),
         spoil_leaf(RAM, lambda guest, entry: entry ^ WRITE | guest.core.dirty_bits),
     ],
+    "dirty leaves are looked for": [_call_clean],
     "the resident count is exact": [
         spoil_leaf(RAM, lambda guest, entry: 0),
         lambda guest: guest.core.table.words.__setitem__(0, 0),

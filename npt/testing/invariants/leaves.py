@@ -9,7 +9,7 @@ from npt._types import MemAttr, Prot
 from npt.formats.base import ADDRESS
 from npt.testing.inside.space import Inside
 from npt.testing.invariants.listing import invariant
-from npt.units import PAGE_SHIFT
+from npt.units import ENTRIES, PAGE_SHIFT
 
 __all__: list[str] = []
 
@@ -83,6 +83,14 @@ def _dirty_is_writable(inside: Inside) -> Iterator[str]:
     bad: NDArray[np.bool_] = ((entries & masks.dirty) != 0) & ((entries & masks.write) != masks.write)
     for at in np.flatnonzero(bad):
         yield f"gpa {pages[at] << PAGE_SHIFT:#x} is {int(entries[at]):#x}: dirty and not writable"
+
+
+@invariant("dirty leaves are looked for", "A leaf table with a dirty leaf is not said to be clean.", always=False)
+def _dirty_is_touched(inside: Inside) -> Iterator[str]:
+    pages, places, entries = inside.tables.leaves
+    clean: NDArray[np.bool_] = inside.tables.touched[places // ENTRIES] == 0
+    for at in np.flatnonzero(clean & ((entries & inside.format.masks.dirty) != 0)):
+        yield f"gpa {pages[at] << PAGE_SHIFT:#x} is dirty; harvests pass its table {places[at] // ENTRIES} by"
 
 
 @invariant("the resident count is exact", "``resident_count`` is how many leaves are not zero.", always=False)
