@@ -45,7 +45,7 @@ class TablesInside:
         self.free = [stack[:n].astype(np.int64) for stack, n in zip(table._free, self.n_free, strict=True)]
         self.in_use = [table.tables_in_use(level) for level in range(1, LEVELS + 1)]
         self.resident = int(table.words[0])
-        self.touched = table.touched[: self.n_ever[0]]  # by leaf table: 0 says that nothing in it is dirty
+        self.touched = table._summary(True)[: self.n_ever[0]]  # by leaf table: 0 if nothing in it is dirty; empty if not used
 
     @cached_property
     def directories(self) -> list[Directory]:

@@ -87,6 +87,8 @@ def _dirty_is_writable(inside: Inside) -> Iterator[str]:
 
 @invariant("dirty leaves are looked for", "A leaf table with a dirty leaf is not said to be clean.", always=False)
 def _dirty_is_touched(inside: Inside) -> Iterator[str]:
+    if not inside.tables.touched.size:
+        return
     pages, places, entries = inside.tables.leaves
     clean: NDArray[np.bool_] = inside.tables.touched[places // ENTRIES] == 0
     for at in np.flatnonzero(clean & ((entries & inside.format.masks.dirty) != 0)):
