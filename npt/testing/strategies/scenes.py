@@ -27,8 +27,18 @@ def _spans(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:
     return tuple((first, n_pages) for first, n_pages in pairs)
 
 
+class _Shown:
+    """What prints itself as the expression that makes it, also where hypothesis reports a failure."""
+
+    def __repr__(self) -> str:
+        return _call(self, **vars(self))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
+
 @dataclass(frozen=True, repr=False)
-class Part:
+class Part(_Shown):
     """One mapping of a guest.
 
     Attributes
@@ -63,12 +73,9 @@ class Part:
         """Address of the first byte behind it."""
         return self.gpa + self.length
 
-    def __repr__(self) -> str:
-        return _call(self, **vars(self))
-
 
 @dataclass(frozen=True, repr=False)
-class Guest:
+class Guest(_Shown):
     """A small guest.
 
     Attributes
@@ -99,9 +106,6 @@ class Guest:
     tracking: bool
     objects: tuple[int, ...]
     parts: tuple[Part, ...]
-
-    def __repr__(self) -> str:
-        return _call(self, **vars(self))
 
     @property
     def n_pages(self) -> int:
@@ -186,7 +190,7 @@ class Built(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Access:
+class Access(_Shown):
     """One access of a vCPU.
 
     Attributes
@@ -202,9 +206,6 @@ class Access:
     gpa: int
     kind: str = "read"
     value: int = 0
-
-    def __repr__(self) -> str:
-        return _call(self, **vars(self))
 
 
 def arguments(accesses: Sequence[Access], *, values: bool = True) -> dict[str, Any]:
