@@ -86,6 +86,20 @@ def test_populate__twice_is_once(guest: Guest) -> None:
 
 
 @few(20)
+@given(guest=guests())
+def test_populate__each_page_shows_its_own_of_the_object(guest: Guest) -> None:
+    """First, last and all between, from the mapping's offset on; with the mapping's protection."""
+    with guest.build() as built:
+        for part in guest.parts:
+            built.space.populate(part.gpa, part.length)
+            numbers = range(part.offset, part.offset + part.n_pages)
+            frames = list(numbers) if part.obj is None else [built.objects[part.obj].pfn_at(n * PAGE_SIZE) for n in numbers]
+            assert built.space.translate(pages_of_range(part.gpa, part.length)).tolist() == frames
+            prots = {built.space.format.prot_of(built.space.pte(gpa)) for gpa in pages_of_range(part.gpa, part.length)}
+            assert prots == {part.prot}
+
+
+@few(20)
 @given(guest=guests(most_parts=1), data=st.data())
 def test_populate__part_by_part_is_the_whole(guest: Guest, data: st.DataObject) -> None:
     """Cut anywhere."""

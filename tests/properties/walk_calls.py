@@ -114,6 +114,9 @@ def find_resident(numbers: Random) -> Call:
 # -- vCPUs --------------------------------------------------------------------------------------------------------------
 
 
+_EXECUTABLE = (0x1FC, 0x200)
+
+
 def _accesses(numbers: Random) -> tuple[Guest, tuple[Any, ...], bool, tuple[Any, ...]]:
     """A guest, what its tables and its memory are, whether marks are set, and what is done."""
     made = Guest(numbers.choice([EPT, NPT]))
@@ -122,7 +125,10 @@ def _accesses(numbers: Random) -> tuple[Guest, tuple[Any, ...], bool, tuple[Any,
     if n and numbers.random() < 0.3:
         pages[numbers.randrange(n)] = numbers.choice([0x1FE, 0x208, 0x3FF, 1 << 40])
     gpas = np.array([page << 12 | 8 * numbers.randrange(512) for page in pages], np.uint64)
-    kinds = np.array([numbers.randrange(2) for _ in range(numbers.choice([1, n]))] or [1], np.uint8)
+    each = [numbers.randrange(3 if page in _EXECUTABLE else 2) for page in pages]
+    kinds = np.array(numbers.choice([each, each, [0], [1], [2]]) or [1], np.uint8)
+    if numbers.random() < 0.3:
+        made.world.levels[0][:] &= ~made.format.masks.accessed
     values, loads = some_words(numbers, numbers.choice([0, n])), zeros(numbers.choice([0, n]))
     made.line[0] = numbers.random() < 0.1
     start, stop = a_range(numbers, n)
