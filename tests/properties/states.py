@@ -6,14 +6,12 @@ The profile's number of examples (100 in CI, 2,000 at night) is for what takes n
 import numpy as np
 from hypothesis import HealthCheck, settings
 
-from npt import EPT, NPT, PAGE_SIZE, VmSpace
+from npt import PAGE_SIZE, VmSpace
 from npt._types import U8Array
 from npt.testing import check
 from npt.testing.strategies import Built
 
-__all__ = ["FORMATS", "bits", "bitmap_of", "few", "entries_of", "in_bytes", "pages_of_range", "seen", "tables"]
-
-FORMATS = {"ept": EPT, "npt": NPT}
+__all__ = ["bits", "bitmap_of", "few", "entries_of", "pages_of_range", "seen", "tables"]
 
 
 def few(percent: int) -> settings:
@@ -34,11 +32,6 @@ def bitmap_of(pages: list[int], n_pages: int) -> list[int]:
     for page in pages:
         made[page // 8] |= 1 << page % 8
     return made
-
-
-def in_bytes(first: int, n_pages: int) -> tuple[int, int]:
-    """A range of pages as address and length."""
-    return first * PAGE_SIZE, n_pages * PAGE_SIZE
 
 
 def pages_of_range(gpa: int, length: int) -> list[int]:

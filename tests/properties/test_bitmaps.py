@@ -75,6 +75,8 @@ def test_kvm_words__and_back(given: Sized) -> None:
         np.array(clean(bitmap, n_pages), np.uint8)
     )
     assert dirty.kvm.from_words(words, n_pages).tolist() == clean(bitmap, n_pages)
+    words[-1] |= np.uint64(-1 << n_pages % 64 & 2**64 - 1 if n_pages % 64 else 0)  # junk that is ignored
+    assert dirty.kvm.from_words(words, n_pages).tolist() == clean(bitmap, n_pages)
 
 
 @given(given=sized(junk=False))

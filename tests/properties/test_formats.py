@@ -9,6 +9,7 @@ from hypothesis import given
 from npt import EPT, NPT, MemAttr, Prot, PteFormat
 from npt.formats.base import ADDRESS, PFN_END, table_pfn
 from npt.testing.strategies import entries, pfns
+from tests.properties.states import few
 
 in_both_formats = pytest.mark.parametrize("format", [EPT, NPT], ids=["ept", "npt"])
 WITH_READ = [prot for prot in map(Prot, range(8)) if prot & Prot.READ]
@@ -32,6 +33,7 @@ def test_leaf__says_what_it_was_made_of(format: PteFormat, pfn: int) -> None:
 
 @in_both_formats
 @pytest.mark.parametrize("access", [Prot.READ, Prot.WRITE, Prot.EXEC])
+@few(50)
 @given(data=st.data())
 def test_entry__is_allowed_what_its_protection_says(format: PteFormat, access: Prot, data: st.DataObject) -> None:
     """By masks as by decoding, also where reserved and ignored bits are set; nPT asks for the user bit as well."""
@@ -42,6 +44,7 @@ def test_entry__is_allowed_what_its_protection_says(format: PteFormat, access: P
 
 
 @in_both_formats
+@few(50)
 @given(data=st.data())
 def test_entry__is_the_sum_of_its_fields(format: PteFormat, data: st.DataObject) -> None:
     """Every bit belongs to exactly one of them."""

@@ -21,7 +21,7 @@ def is_resident(part: Part) -> bool:
     return bool(part.populated or part.dirty)
 
 
-@few(40)
+@few(25)
 @given(guest=guests(), data=st.data())
 def test_unmap__leaves_nothing(guest: Guest, data: st.DataObject) -> None:
     """In any order: no entry, table, reference or frame; the generation is raised for each that had a page."""
@@ -43,7 +43,7 @@ def test_unmap__leaves_nothing(guest: Guest, data: st.DataObject) -> None:
         assert not any(built.space.table.entries(level).any() for level in (1, 2, 3, 4))
 
 
-@few(20)
+@few(15)
 @given(guest=guests(), data=st.data())
 def test_unmap__order_does_not_matter(guest: Guest, data: st.DataObject) -> None:
     """Of some of the mappings: what is left is the same guest, also in tables that they shared with others."""
@@ -57,7 +57,7 @@ def test_unmap__order_does_not_matter(guest: Guest, data: st.DataObject) -> None
     assert states[0] == states[1]
 
 
-@few(20)
+@few(15)
 @given(guest=guests(), data=st.data())
 def test_map__again_is_the_same_guest(guest: Guest, data: st.DataObject) -> None:
     """One mapping away and back: everything as before, but for the generation."""
@@ -70,7 +70,7 @@ def test_map__again_is_the_same_guest(guest: Guest, data: st.DataObject) -> None
         assert seen(built) == before | {"generation": generation + is_resident(part)}
 
 
-@few(40)
+@few(25)
 @given(guest=guests())
 def test_populate__twice_is_once(guest: Guest) -> None:
     """The second time nothing is new, and no entry changes; all counted are there."""
@@ -85,7 +85,7 @@ def test_populate__twice_is_once(guest: Guest) -> None:
         assert all(entries_of(built.space).values())
 
 
-@few(20)
+@few(15)
 @given(guest=guests())
 def test_populate__each_page_shows_its_own_of_the_object(guest: Guest) -> None:
     """First, last and all between, from the mapping's offset on; with the mapping's protection."""
@@ -99,7 +99,7 @@ def test_populate__each_page_shows_its_own_of_the_object(guest: Guest) -> None:
             assert prots == {part.prot}
 
 
-@few(20)
+@few(15)
 @given(guest=guests(most_parts=1), data=st.data())
 def test_populate__part_by_part_is_the_whole(guest: Guest, data: st.DataObject) -> None:
     """Cut anywhere."""
@@ -138,7 +138,7 @@ def steps_of(draw: st.DrawFn, guest: Guest, part: Part) -> list[Step]:
     return [known[name] for name in draw(st.lists(st.sampled_from(sorted(able)), max_size=4))]
 
 
-@few(40)
+@few(25)
 @given(guest=guests(), data=st.data())
 def test_calls__on_ranges_apart_in_any_order(guest: Guest, data: st.DataObject) -> None:
     """Each mapping's calls in their own order, but woven in two ways: the same results and the same guest at the end."""
@@ -155,7 +155,7 @@ def test_calls__on_ranges_apart_in_any_order(guest: Guest, data: st.DataObject) 
     assert outcomes[0] == outcomes[1]
 
 
-@few(20)
+@few(15)
 @given(guests_=st.lists(guests(most_parts=1, most_pages=600), min_size=2, max_size=2), data=st.data())
 def test_calls__in_two_spaces_in_any_order(guests_: list[Guest], data: st.DataObject) -> None:
     """They have nothing in common."""

@@ -8,14 +8,14 @@ import hypothesis.strategies as st
 
 from npt._types import MemAttr, Prot
 from npt.formats.amd import NPT
-from npt.formats.base import ADDRESS, FIRST_TABLE_PFN, PFN_END, TABLES_A_LEVEL, PteFormat, table_pfn
+from npt.formats.base import FIRST_TABLE_PFN, PFN_END, TABLES_A_LEVEL, PteFormat, table_pfn
 from npt.formats.ept import EPT
 from npt.testing.strategies.addresses import protections
 
 __all__ = ["entries", "leaf_entries", "pfns", "table_entries"]
 
 _BASE_PFN = 0x100000  # of a reservoir, unless told
-_TOP_PFN = ADDRESS >> 12
+_TOP_PFN = (1 << 40) - 1  # of 52 address bits
 
 
 def pfns(end: int = _TOP_PFN + 1) -> st.SearchStrategy[int]:
