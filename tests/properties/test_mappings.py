@@ -168,8 +168,3 @@ def test_calls__in_two_spaces_in_any_order(guests_: list[Guest], data: st.DataOb
             results = [(number, next(left[number])((one, other)[number])) for number in order]
             outcomes.append((sorted(results, key=lambda each: each[0]), seen(one), seen(other)))
     assert outcomes[0] == outcomes[1]
-
-
-def test_range__has_pages() -> None:
-    """What the comparisons here go over is not nothing."""
-    assert len(pages_of_range(0x1000, 0x3000)) == 3

@@ -305,7 +305,7 @@ GUEST = Guest("ept", GIB, True, (600,), (Part(0x1F0000, 600, 3, obj=0), Part(GIB
 
 def test_accesses__inside_beside_and_beyond() -> None:
     """All kinds; mostly mapped pages, but holes and what is past the end, too; more than a block at once; bit 63 in values."""
-    lists = drawn(strategies.accesses(GUEST))
+    lists = drawn(strategies.accesses(GUEST), 120)
     seen = [access for each in lists for access in each]
     inside = [any(part.gpa <= access.gpa < part.end for part in GUEST.parts) for access in seen]
     assert {access.kind for access in seen} == {"read", "write", "execute"}
