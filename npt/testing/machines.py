@@ -22,19 +22,9 @@ from npt.testing.calls.drawn import SUBJECTS
 from npt.testing.calls.duel import Duel
 from npt.testing.calls.player import Implementation
 from npt.testing.oracle import Oracle
+from npt.testing.strategies.operations import Choices
 
 __all__ = ["ContractMachine", "machine"]
-
-
-class _Drawn:
-    """Choices that Hypothesis makes, and can make simpler."""
-
-    def __init__(self, data: Any) -> None:
-        self._data = data
-
-    def below(self, n: int) -> int:
-        """A number under ``n``."""
-        return int(self._data.draw(st.integers(0, n - 1)))
 
 
 class ContractMachine(RuleBasedStateMachine):
@@ -53,12 +43,12 @@ class ContractMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Make the world."""
         self.duel = Duel(self.reference, self.subject)
-        self.drawer = Drawer(self.duel.reference, _Drawn(None), self.format)
+        self.drawer = Drawer(self.duel.reference, Choices(None), self.format)
         for call in self.drawer.begin():
             self.duel.play(call)
 
     def _step(self, subject: str, data: Any) -> None:
-        self.drawer.source = _Drawn(data)
+        self.drawer.source = Choices(data.draw)
         call = self.drawer.one_of(tuple(draw for n, draw in SUBJECTS[subject] for _ in range(n)))
         if call is not None:
             self.duel.play(call)

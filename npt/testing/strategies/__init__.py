@@ -1,4 +1,4 @@
-"""Hypothesis strategies for guest memory: addresses, bitmaps, entries, guests, accesses; for other people's tests too.
+"""Hypothesis strategies for guest memory: addresses, bitmaps, entries, guests, accesses, calls; for other people's tests too.
 
 They draw what finds bugs: page numbers around the borders of tables and levels, starts and ends of spaces, entries with every
 bit, bitmaps with junk behind their end. All shrink to what is smallest and plainest.
@@ -37,6 +37,7 @@ from npt.testing.strategies.addresses import (
 from npt.testing.strategies.bitmaps import bitmaps, page_sets, selects
 from npt.testing.strategies.entries import entries, leaf_entries, pfns, table_entries
 from npt.testing.strategies.guests import guests
+from npt.testing.strategies.operations import operations
 from npt.testing.strategies.scenes import Access, Built, Guest, Part, arguments
 from npt.testing.strategies.vcpus import accesses
 
@@ -61,6 +62,7 @@ __all__ = [
     "leaf_entries",
     "lengths",
     "not_integers",
+    "operations",
     "page_counts",
     "page_numbers",
     "page_sets",
