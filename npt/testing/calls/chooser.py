@@ -134,6 +134,13 @@ class Chooser(ABC):
         name = self.thing(*kinds)
         return None if name is None else {"thing": name}
 
+    def fitting(self, space: str | None) -> Any:
+        """An object of the reservoir that a space's first RAM is from, or of the first reservoir."""
+        mapped = [one.obj for one in self.mappings(space or "") if hasattr(one.obj, "reservoir")]
+        home = mapped[0].reservoir if mapped else self.player.things.get("r0")
+        names = [name for name in self.names("RamObject") if self.player.things[name].reservoir is home]
+        return {"thing": self.of(names)} if names else None
+
     def surplus(self) -> str | None:
         """Something dead, of a class that has many such."""
         for kind in MOST:
@@ -234,6 +241,16 @@ class Chooser(ABC):
             skip = self.below(n)
             first, n = first + skip, 1 + self.below(n - skip)
         return {"gpa": self.number(first * PAGE), "length": self.number(n * PAGE)}
+
+    def part(self, space: str) -> dict[str, Any]:
+        """A part of one mapping, mostly."""
+        mappings = self.mappings(space)
+        if not mappings or self.chance(4):
+            return self.range(space)
+        one = self.of(mappings)
+        n = one.length // PAGE
+        skip = self.below(n)
+        return {"gpa": self.number(one.gpa + skip * PAGE), "length": self.number((1 + self.below(n - skip)) * PAGE)}
 
     def mapping(self, space: str) -> dict[str, Any]:
         """Exactly a mapping, mostly."""

@@ -13,6 +13,7 @@ Draw = Callable[[Chooser], Call | None]
 _PROTS = (3, 3, 3, 7, 1, 5)
 _HOLDS = (3, 3, 1, 2, 7)
 _ACCESSES = (1, 2, 4, 3)
+_CONTEXTS = ("Reservoir", "RamObject", "MmioObject", "VmSpace", "VmPage", "VmPages", "Vm", "Segment")
 
 
 # -- host memory --------------------------------------------------------------------------------------------------------
@@ -55,7 +56,8 @@ def make_space(c: Chooser) -> Call | None:
 
 def _map(c: Chooser) -> Call | None:
     """A part of an object, most often all of it; now and then too much."""
-    space, obj = c.thing("VmSpace"), c.argument("RamObject", "RamObject", "MmioObject")
+    space = c.thing("VmSpace")
+    obj = c.argument("RamObject", "RamObject", "MmioObject") if c.chance(5) else c.fitting(space)
     if space is None or obj is None:
         return None
     n = c.pages_of(obj)
@@ -82,7 +84,7 @@ def _unmap(c: Chooser) -> Call | None:
 def _ranged(name: str) -> Draw:
     def draw(c: Chooser) -> Call | None:
         space = c.thing("VmSpace")
-        return None if space is None else Call(f"VmSpace.{name}", space, c.range(space))
+        return None if space is None else Call(f"VmSpace.{name}", space, c.part(space))
 
     return draw
 
@@ -226,11 +228,12 @@ def _accesses(name: str) -> Draw:
         n = 1 + c.below(6)
         gpas = [c.number(c.gpa(c.home(vcpu)) + c.below(512) * 8) for _ in range(n)]
         args: dict[str, Any] = {"gpas": gpas}
-        if c.below(4):
+        execute = c.chance(5)
+        if c.chance(8) if execute else c.below(4):
             args["write"] = c.of((True, {"flags": [bool(c.below(2)) for _ in range(n + (c.below(32) == 31))]}))
             if c.chance(2):
                 args["values"] = {"words": [1 + c.below(1 << 16) for _ in range(n)]}
-        if c.chance(5):
+        if execute:
             args["execute"] = c.of((True, {"flags": [bool(c.below(2)) for _ in range(n)]}))
         if c.chance(3):
             args["into"] = {"words": [7] * n}
@@ -287,6 +290,17 @@ def _segment(c: Chooser) -> Call | None:
             return Call("Segment.__setitem__", segment, {"key": {"slice": [4, 8, None]}, "value": c.text(c.of((4, 4, 4, 5)))})
 
 
+def _enter(c: Chooser) -> Call | None:
+    return c.on(f"{c.of(_CONTEXTS)}.__enter__")
+
+
+def _leave(c: Chooser) -> Call | None:
+    """Leave the context of a thing; seldom of one that much depends on."""
+    kind = c.of(_CONTEXTS)
+    rare = kind in ("Reservoir", "VmSpace", "Vm")
+    return None if rare and not c.chance(6) else c.on(f"{kind}.__exit__", **({"failed": True} if c.chance(3) else {}))
+
+
 def _plain(*names: str) -> Draw:
     """One of some calls without arguments."""
     return lambda c: c.on(c.of(names))
@@ -318,12 +332,15 @@ Weighted = tuple[tuple[int, Draw], ...]
 SUBJECTS: dict[str, Weighted] = {
     "host memory": (
         (1, make_reservoir), (6, _allocate), (1, _resize), (1, _make_mmio), (1, _pfn_at), (4, _ending("RamObject")),
-        (1, _ending("MmioObject")), (1, _ending("Reservoir")), (1, _plain("RamObject.__exit__", "RamObject.reservoir")),
+        (1, _ending("MmioObject")), (1, _ending("Reservoir")), (1, _plain("RamObject.reservoir", "RamObject.transient")),
+        (1, _plain("RamObject.attr", "MmioObject.attr", "MmioObject.refs")),
         (2, _plain("RamObject.reference", "MmioObject.reference", "RamObject.refs", "Reservoir.usage")),
+        (1, _plain("Reservoir.size", "Reservoir.limit", "Reservoir.base_pfn", "RamObject.length", "MmioObject.length")),
     ),
     "mappings": (
         (2, make_space), (10, _map), (2, _map_mmio), (6, _unmap), (6, _ranged("populate")), (1, _end_of_space), (2, _translate),
         (2, _pte), (1, _ranged("resident")), (1, _plain("VmSpace.generation", "VmSpace.mappings", "VmSpace.counters")),
+        (1, _enter), (3, _leave), (1, _plain("VmSpace.size", "VmSpace.format", "VmSpace.destroyed")),
         (1, _plain("VmSpace.table_root", "VmSpace.resident_count", "VmSpace.tracking")),
     ),
     "marks": (
@@ -337,17 +354,18 @@ SUBJECTS: dict[str, Weighted] = {
     ),
     "pages": (
         (14, _hold), (10, _ending("VmPage")), (3, _chain), (2, _plain("VmPage.mark_dirty")),
-        (1, _plain("VmPage.next", "VmPage.pfn", "VmPage.__exit__")), (5, _view), (3, _read_view), (5, _write_view),
+        (1, _plain("VmPage.next", "VmPage.pfn", "VmPage.gpa", "VmPage.prot")), (5, _view), (3, _read_view), (5, _write_view),
         (4, _ending("view")),
     ),
     "batches": (
         (4, _hold_many), (3, _ending("VmPages")), (1, _batch_dirty), (2, _scatter),
-        (1, _plain("VmPages.__exit__", "VmPages.gather", "VmPages.pfns")),
+        (1, _plain("VmPages.gather", "VmPages.pfns", "VmPages.gpas", "VmPages.prot")),
     ),
     "vCPUs": ((3, _make_vcpu), (10, _accesses("run")), (5, _accesses("step"))),
     "machines": (
         (1, _make_vm), (2, _alloc_memseg), (2, _map_memseg), (1, _unmap_memseg), (2, _map_object), (2, _map_guest),
         (5, _segment), (1, _space_of_vm), (1, _vcpu_of_vm), (1, _memseg), (1, _ending("Segment")), (1, _end_of_vm),
+        (1, _plain("Segment.__len__")),
     ),
 }  # fmt: skip
 DRAWN: tuple[Draw, ...] = tuple(draw for these in SUBJECTS.values() for n, draw in these for _ in range(n))
