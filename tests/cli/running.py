@@ -43,7 +43,9 @@ def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterat
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
-        for name in command.list_commands(context):
+        names = command.list_commands(context)
+        assert names
+        for name in names:
             found = command.get_command(context, name)
             assert found is not None
             yield from commands(found, (*path, name))

@@ -85,7 +85,9 @@ def test_dirty__no_digit_is_cut_off(columns: str | None, tmp_path: Path) -> None
         environment["COLUMNS"] = columns
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     words = done.stdout.split()
-    for row in json.loads(file.read_text())["rows"]:
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) > 3
+    for row in rows:
         names = ("faults", "pte_reads", "pte_writes", "shoot_downs", "reported", "false_dirty")
         wanted = {f"{row[name]:,}" for name in names}
         stalls = (value for name, value in row.items() if name.startswith("stall_ns") and value is not None)

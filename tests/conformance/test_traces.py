@@ -46,6 +46,8 @@ def test_traces__are_all_there() -> None:
 def test_traces__exercise_every_operation_in_both_formats() -> None:
     """A method of the replayer that no trace calls would prove nothing."""
     known = {name.removeprefix("_op_") for name in vars(Replayer) if name.startswith("_op_")}
+    assert len(known) > 20
     for kind in ("ept", "rvi"):
         paths = [p for p in TRACES if p.stem.startswith(kind) and not p.stem.endswith("-16")]
+        assert len(paths) == 9
         assert {line.op for path in paths for line in Trace.read(path).lines} == known

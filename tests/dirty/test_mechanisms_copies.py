@@ -57,6 +57,7 @@ def test_clear__as_it_is_copied_granule_by_granule(form: PteFormat) -> None:
             for first in range(0, N, granule):
                 end = min(first + granule, N)
                 watched.clear(first, end - first)
+                assert first < end
                 for page in range(first, end, 4):
                     watched.copy(range(page, page + 4))
                     watched.run(0, [numbers.randrange(N) for _ in range(4)])

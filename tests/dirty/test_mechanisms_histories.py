@@ -37,6 +37,7 @@ def counted(text: str) -> dict[str, dict[str, int]]:
     source = writer(text)
     n = source.n_pages
     twins = [PlainProtect(n, 2), PlainLog(n, 2), PlainScan(n, 2, set(range(n))), *(PlainRing(n, 2, *ring) for ring in RINGS)]
+    assert source.n_windows
     for number, window in enumerate(source.windows()):
         pages = split(window)[1].tolist()
         for twin in twins:

@@ -250,6 +250,7 @@ def test_result__is_an_array_of_its_own(form: PteFormat) -> None:
     with Watched(form, 64) as watched:
         watched.run(0, [1])
         watched.tracking.collect()[:] = 0xFF
+        assert len(watched.tracking.mechanisms) > 3
         for mechanism in watched.tracking.mechanisms:
             mechanism.collect()[:] = 0xFF
         assert bits(watched.tracking.harvest()) == [1]

@@ -121,6 +121,7 @@ class Watched:
 
     def check(self) -> None:
         """Every count is that of the plain twin."""
+        assert self.twins
         for mechanism, twin in zip(self.tracking.mechanisms, self.twins, strict=True):
             assert mechanism.events._asdict() == twin.events, mechanism.name
             assert mechanism.setup._asdict() == twin.setup, mechanism.name

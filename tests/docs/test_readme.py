@@ -43,7 +43,9 @@ def test_readme__ci_command_is_one_shell_line() -> None:
 
 def test_readme__pictures_are_there() -> None:
     """And so is each notebook that it names."""
-    for place in re.findall(r"\]\(((?:notebooks|benchmarks)/[^)#]*)\)", README):
+    places = re.findall(r"\]\(((?:notebooks|benchmarks)/[^)#]*)\)", README)
+    assert len(places) > 3
+    for place in places:
         assert (ROOT / place).is_file(), place
 
 

@@ -106,7 +106,7 @@ class _Waits:
         return sum(kernels.words.load(self._levels[0], leaf) & self._dirty != 0 for leaf in self._leaves)
 
 
-@scenario("done", "kicked after 0", "kicked after 64", "kicked after 128", tlbs=(0, 4), sampled=200)
+@scenario("done", "kicked after 0", "kicked after 64", "kicked after 128", "waited for", tlbs=(0, 4), sampled=200)
 def kick_against_long_run(case: Case) -> Play:
     """A vCPU with three blocks of accesses, each to another page first, sees a kick before the next block begins."""
     scene = Scene(case, 5)
@@ -125,6 +125,8 @@ def kick_against_long_run(case: Case) -> Play:
         case.seen.add("done" if exit.reason is ExitReason.DONE else f"kicked after {exit.completed}")
 
     def finish() -> None:
+        if waits.n_marked:
+            case.seen.add("waited for")
         for before, after in waits.n_marked:
             assert after - before <= 1, f"kicked after page {before}, it went on to {after}"
 

@@ -127,8 +127,9 @@ def scenario(
     """Enter a scenario, by its function's name."""
 
     def enter(build: Build) -> Build:
-        every = list(product(forms, tlbs))
-        for form, tlb in every if LONG or len(tlbs) == 1 else zip(forms, tlbs, strict=True):
+        every = list(product(forms, tlbs) if LONG or len(tlbs) == 1 else zip(forms, tlbs, strict=True))
+        assert every
+        for form, tlb in every:
             one = Variant(build.__name__, build, frozenset(outcomes), form, tlb, preemptions, sampled, small, kernels)
             assert str(one) not in _VARIANTS, f"{one} is there twice"
             _VARIANTS[str(one)] = one

@@ -69,6 +69,7 @@ def test_access__without_marking_no_entry_changes(format: PteFormat, kind: int) 
     """EPT hardware does not mark while tracking is off."""
     g = Guest(format)
     before = [level.tolist() for level in g.world.levels]
+    assert len(before) == 4
     assert g.access(addresses(0x1FC), [kind], marking=False).reason == DONE
     assert [level.tolist() for level in g.world.levels] == before
 
@@ -78,6 +79,7 @@ def test_access__directories_are_not_marked(format: PteFormat) -> None:
     """A and D belong to leaves here."""
     g = Guest(format)
     before = [level.tolist() for level in g.world.levels[1:]]
+    assert len(before) == 3
     g.access(addresses(0x1FC, 0x201), [WRITE, WRITE])
     assert [level.tolist() for level in g.world.levels[1:]] == before
 
@@ -226,6 +228,7 @@ def test_access__any_mix(format: PteFormat, marking: bool, seed: int) -> None:
     fast, slow = Guest(format), Guest(format)
     loads, expected = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
     start, stop = numbers.randrange(100), n - numbers.randrange(100)
+    assert stop - start > 200
     while start < stop:
         outcome = fast.access(gpas, kinds, values=values, loads=loads, marking=marking, start=start, stop=stop)
         assert outcome == slow.slow_access(

@@ -157,6 +157,7 @@ def test_bitmaps__are_read_in_vectors(code: Code, name: str) -> None:
 def test_kernels__never_make_floats_of_entries(host: Code) -> None:
     """A mixed-up type makes a double of an entry, and its low bits are gone: no kernel converts or computes floats."""
     found = {name: FLOATS.findall(asm) for name, asm in host.asm.items()}
+    assert found
     assert {name: words for name, words in found.items() if words} == {}
 
 

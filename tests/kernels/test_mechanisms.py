@@ -203,8 +203,10 @@ def test_kernels__read_only_arrays() -> None:
     gpas, kinds, reported = u64(BASE), np.ones(1, np.uint8), np.zeros(8, np.uint8)
     for array in (gpas, kinds, reported):
         array.flags.writeable = False
-    mechanisms.protect(gpas, kinds, BASE, 1, words(1), u64(0, 0))
+    protected = words(1)
+    mechanisms.protect(gpas, kinds, BASE, 1, protected, u64(0, 0))
     mechanisms.settle(u64(0), u64(0), u64(0), reported, u64(0, 0, 0))
+    assert (gpas.tolist(), kinds.tolist(), reported.any()) == ([BASE], [1], False)
 
 
 def test_kernels__no_accesses() -> None:

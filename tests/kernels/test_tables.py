@@ -181,6 +181,7 @@ def test_vacate__clears_leaves_and_counts_them(first: int, end: int) -> None:
     present, unlinked = tree.vacate(first, end)
     expected = sum(1 for page in range(first, end) if entries[page])
     assert (present, int(tree.words[0])) == (expected, 5000 - expected)
+    assert len(leaf) == high - low > 0
     for page, index in leaf.items():
         assert int(tree.levels[0][index]) == (0 if first <= page < end else entries[page])
     tree.release(unlinked)
@@ -219,7 +220,7 @@ def test_release__zeroes_what_somebody_wrote() -> None:
         tree.levels[level][:512] = TOP
     tree.release(unlinked)
     tree.audit([])
-    assert not any(marks.any() for marks in tree.marks)
+    assert [bool(marks.any()) for marks in tree.marks] == [False] * 3
 
 
 @pytest.mark.parametrize("mark", [0, 1, 3])

@@ -181,6 +181,7 @@ def test_find_many__up_to_the_first_that_cannot_be_had(format: PteFormat, prot: 
     w, extents = _mapped(format)
     gpas = _some_gpas() & ~np.uint64(0xFFF)
     before = w.levels[0].tolist()
+    assert gpas.size > 64
     for start in range(gpas.size):
         expected: list[tuple[int, int]] = []
         code, n_absent = 0, 0

@@ -153,6 +153,7 @@ def test_allocate__memory_is_zero_after_use(reservoir: Reservoir) -> None:
     parts[2].release()
     ram = reservoir.allocate(0x18 * PAGE)
     assert len(ram.spans) == 2
+    assert len(frames(ram)) == 0x18
     assert not any(view_of(reservoir, frame, writable=False).any() for frame in frames(ram))
     assert view_of(reservoir, frames(parts[1])[0], writable=False).all()
 
@@ -228,6 +229,8 @@ def test_close__twice_does_nothing(reservoir: Reservoir) -> None:
     """Closing is idempotent."""
     reservoir.close()
     reservoir.close()
+    with pytest.raises(StaleHandle):
+        reservoir.allocate(PAGE)
 
 
 def test_context__never_hides_an_error(reservoir: Reservoir) -> None:

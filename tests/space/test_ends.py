@@ -92,6 +92,8 @@ def test_close__is_idempotent(space: VmSpace) -> None:
     """The second close does nothing."""
     space.close()
     space.close()
+    with pytest.raises(StaleHandle):
+        space.client()
 
 
 def test_close__gives_references_back(space: VmSpace, ram: RamObject) -> None:

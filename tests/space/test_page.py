@@ -192,6 +192,7 @@ def test_view__one_of_many(space: VmSpace, client: VmClient, ram: RamObject, res
     """Of many views those that are alive count, whichever they are; the dead are forgotten while the page is held."""
     page = client.hold(0, Prot.RW)
     views = {k: view for k, view in ((k, page.writable()) for k in range(40)) if k in kept}
+    assert len(views) == len(kept)
     assert len(page._windows) <= len(views) + 17
     page.release()
     space.unmap(0, ram.length)

@@ -105,6 +105,7 @@ def test_harvest__does_not_wait_for_a_gate(
         def note(*arguments: Any) -> None:
             kernel(*arguments)
             harvested.append(forms(seen))
+            assert len(exclusion.gates) >= 2
             assert not any(gate.is_ours() for gate in exclusion.gates)
             over.set()
 

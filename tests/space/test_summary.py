@@ -73,6 +73,7 @@ def mark(client: VmClient, *gpas: int) -> None:
 
 def set_elsewhere(space: VmSpace, *pages: int) -> None:
     """Another thread has set D and has not come to touch the table yet."""
+    assert pages
     for page in pages:
         assert space.pte(page * PAGE)
         space._core.table.levels[0][page] |= np.uint64(space._core.dirty_bits)

@@ -141,6 +141,7 @@ def test_run_while_disabling__beside(monkeypatch: pytest.MonkeyPatch) -> None:
         return exit
 
     def set_tracking(space: VmSpace, enabled: bool) -> None:
+        assert ran
         for event in () if enabled else ran:
             event.clear()
             assert event.wait(60)

@@ -130,6 +130,7 @@ def test_interrupt__between_phases(monkeypatch: pytest.MonkeyPatch, at: int, err
     monkeypatch.setattr(VmSpace, "map", record)
     with pytest.raises(error, match="enough"):
         dirty_log(vcpu_bytes=4 * PAGE, vcpus=3, progress=stop)
+    assert spaces
     for space in spaces:
         with pytest.raises(StaleHandle):
             space.map_mmio(0, PAGE, 0)
@@ -189,6 +190,9 @@ def test_threads__end_with_the_block() -> None:
                 pass
 
         crew.start(work)
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("vCPU")]
+        assert len(threads) == 2
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_threads__that_cannot_be_pinned() -> None:

@@ -106,6 +106,7 @@ def test_migrate__dirties_what_the_writer_wrote() -> None:
         moved = migrate(
             source.space, target.space, writer(ZIPF), policy="freebsd", bandwidth=RATE, gpa=BASE, seconds_per_window=0.007
         )
+    assert len(moved.rounds) > 2
     for one in moved.rounds[:-1]:
         written = [window.pages[window.write] for window in timed.during(one.ns)]
         assert one.dirtied == np.unique(np.concatenate(written)).size * PAGE
@@ -131,6 +132,7 @@ def test_migrate__tells_of_each_send_from_its_first_page_to_its_last(policy: str
             source.space, target.space, writer(ZIPF), policy=policy, bandwidth=RATE, gpa=BASE,
             progress=lambda *said: told.append(said),
         )  # fmt: skip
+    assert len(moved.rounds) == 2
     for one in moved.rounds:
         sent = [pages for number, pages, of in told if (number, of) == (one.number, one.n_bytes // PAGE)]
         assert sent == sorted(sent)

@@ -64,6 +64,7 @@ def test_rates__every_page_sampled(form: PteFormat, name: str) -> None:
     writer, period = WRITERS[name]
     results = dirty_rates(writer, format=form, period=period, per_gib=ALL, window_seconds=0.5)
     truths = [len(pages) for pages in written(writer, period)]
+    assert truths
     assert [row["written"] for row in results.rows] == truths
     for row, truth in zip(results.rows, truths, strict=True):
         assert row["bitmap"] == row["estimate"] == row["low"] == row["high"] == row["changed"] == truth
@@ -78,6 +79,7 @@ def test_rates__of_a_history(form: PteFormat) -> None:
     """A real program's first thousand windows, ten at a time."""
     history = History.load("sqlite")
     results = dirty_rates(history, format=form, period=10, n_periods=100, per_gib=ALL // 8)
+    assert len(results.rows) == 100
     assert [row["written"] for row in results.rows] == [len(pages) for pages in written(history, 10)[:100]]
     assert all(row["bitmap"] == row["written"] == row["changed"] for row in results.rows)
     assert all(row["sample"] == -(-history.n_pages // 8) for row in results.rows)
@@ -125,7 +127,9 @@ def test_rates__periods() -> None:
 
 def test_unchanged__hashes_do_not_see_it() -> None:
     """All writes store what is there: the bitmap has them, contents do not change."""
-    for row in dirty_rates(Given(50, [*range(10)] * 3, [3, 3, 4]), unchanged=1.0, per_gib=ALL).rows:
+    results = dirty_rates(Given(50, [*range(10)] * 3, [3, 3, 4]), unchanged=1.0, per_gib=ALL)
+    assert len(results.rows) == 3
+    for row in results.rows:
         assert row["bitmap"] == row["written"] > 0
         assert (row["changed"], row["estimate"], row["estimate_error"]) == (0, 0.0, -1.0)
         assert (row["covers_written"], row["covers_changed"]) == (False, True)

@@ -75,7 +75,7 @@ def test_task__returns_a_row_rows_or_results(returned: Any, squares: list[int]) 
     """All become rows behind the point's own columns."""
     found = sweep(lambda x, seed: returned, {"x": [5]})
     assert column(found, "s") == squares
-    assert all(list(row) == ["x", "seed", "s", "error"] and row["x"] == 5 for row in found.rows)
+    assert [(list(row), row["x"]) for row in found.rows] == [(["x", "seed", "s", "error"], 5)] * len(squares)
 
 
 def test_units__are_what_all_points_say() -> None:

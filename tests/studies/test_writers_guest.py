@@ -59,6 +59,7 @@ def test_harvest__is_what_was_written(guest: tuple[Writer, VmSpace]) -> None:
     made, space = guest
     vcpu, where = Vcpu(space.client()), (START, made.n_pages * PAGE_SIZE)
     space.accessed(*where, clear=True)  # fresh nPT leaves have A set
+    assert made.n_windows
     for pages, write in islice(made.windows(), WINDOWS):
         vcpu.run(pages * np.uint64(PAGE_SIZE) + np.uint64(START), write=write)
         assert in_bitmap(space.track_dirty(*where)) == set(pages[write].tolist())

@@ -68,6 +68,7 @@ def test_arena__never_moves_while_tables_are_added() -> None:
     leaf_level = table.levels[0][:512]
     for gpa in range(0, 512 * GIB, 8 * GIB):
         table.build(gpa, 2 * MIB)
+    assert len(places) == 4
     assert [level.ctypes.data for level in table.levels] == places
     assert int(early[0]) != 0
     table.levels[0][3] = 9

@@ -97,6 +97,7 @@ def test_html__says_the_same_as_the_text(format: PteFormat) -> None:
     seen = walk(format, 0x1000 | format.leaf_bits(Prot.RW, MemAttr.UC))
     html = seen._repr_html_()
     assert "resident" in html
+    assert len(seen.steps) == 4
     for step in seen.steps:
         assert f">{step.entry:#018x}<" in html
         assert f">{step.index}<" in html

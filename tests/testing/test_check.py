@@ -213,6 +213,7 @@ def test_check__planted_violation_is_found(name: str, plant: Plant, guest: Guest
     with pytest.raises(InvariantViolated) as caught:
         check(guest.space)
     assert name in caught.value.names
+    assert caught.value.found[name]
     assert not any("could not be looked at" in line for line in caught.value.found[name]), str(caught.value)
     assert (name in violations(guest.space, at_rest=False)) is (name in ALWAYS)
 

@@ -27,6 +27,7 @@ def edited(module: ModuleType, *pieces: str) -> ModuleType:
 
     ``_store(array, index, value)``, a plain store that is always true, may be used in the new piece.
     """
+    assert pieces
     source = inspect.getsource(module)
     for piece, other in zip(pieces[::2], pieces[1::2], strict=True):
         assert source.count(piece) == 1

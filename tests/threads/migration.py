@@ -62,6 +62,7 @@ class Migration:
         """A vCPU's part: one stint, each write with a value of its own."""
         values = np.arange(self.written + 1, self.written + 1 + gpas.size, dtype=np.uint64)
         done = 0
+        assert gpas.size
         while done < gpas.size:
             exit = vcpu.run(gpas[done:], write=True, values=values[done:])
             done += exit.completed

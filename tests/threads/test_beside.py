@@ -178,6 +178,7 @@ def test_beside__reservoir_from_three_threads() -> None:
                 rng = np.random.default_rng(seed)
                 for _round in range(3 * ROUNDS):
                     with suppress(ReservoirExhausted), reservoir.allocate(int(rng.integers(1, 0x60)) * PAGE) as ram:
+                        assert ram.spans
                         for span in ram.spans:
                             start = (span.pfn - reservoir.base_pfn) * PAGE
                             assert not reservoir.buffer[start : start + span.n_pages * PAGE].any()
@@ -205,14 +206,20 @@ def test_beside__unmap_against_populate_and_holds(form: PteFormat) -> None:
                 with suppress(NoSuchMapping):
                     made.space.populate(OTHER, made.other.length)
 
+        held = [0]
+
         def hold(team: Crew) -> None:
             while team.working:
                 with suppress(Fault), made.client.hold_many(OTHER + np.arange(4) * PAGE, Prot.RW) as pages:
                     assert pages.gather().shape == (4, PAGE)
+                    held[0] += 1
 
-        with crew(populate, hold):
-            for _ in range(5 * ROUNDS):
+        with crew(populate, hold) as team:
+            rounds = 0
+            while team.working and (rounds < 5 * ROUNDS or not held[0]):
+                rounds += 1
                 made.space.unmap(OTHER, made.other.length)
                 made.space.map(made.other, OTHER, made.other.length, Prot.RW)
+        assert held[0]
         resident = int((made.space.translate(OTHER + np.arange(4) * PAGE) != np.uint64(2**64 - 1)).sum())
         assert made.space.resident_count == resident

@@ -45,7 +45,9 @@ def test_forms__migration(seen: Seen, form: PteFormat, tlb: int) -> None:
     """A copy made by the log is equal to the guest after each last harvest."""
     with migration(form) as guest:
         vcpu = Vcpu(guest.space.client(), tlb=tlb)
-        for pattern in PATTERNS[: None if ALL else 1] * LONG:
+        patterns = PATTERNS[: None if ALL else 1] * LONG
+        assert patterns
+        for pattern in patterns:
             assert stint(guest, vcpu, pattern, churn=True) == 0
 
 

@@ -1,6 +1,7 @@
 """Many vCPUs, each in a thread of its own: what the counters say, and how they are got out."""
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_many__unmap_under_all_of_them(form: PteFormat) -> None:
         gpas = np.arange(1 << 14, dtype=np.uint64) % np.uint64(N_PAGES) * np.uint64(PAGE)
         gpas[::64] = OTHER
         spaces: list[VmSpace] = [made.space]
+        stays = [0] * N_VCPUS
 
         def work(vcpu: Vcpu) -> Any:
             def run(team: Crew) -> None:
@@ -144,6 +146,7 @@ def test_many__unmap_under_all_of_them(form: PteFormat) -> None:
                     exit = vcpu.run(gpas[done:], write=True)
                     done = (done + exit.completed + 1) % gpas.size
                     assert exit.reason is ExitReason.DONE or exit.gpa == OTHER
+                    stays[vcpu.cpu] += 1
 
             return run
 
@@ -154,4 +157,7 @@ def test_many__unmap_under_all_of_them(form: PteFormat) -> None:
                 made.space.map(made.other, OTHER, made.other.length, Prot.RW)
                 if not team.working:
                     break
+            while team.working and not all(stays):
+                time.sleep(0)
+        assert min(stays) > 0
         check(spaces[0])

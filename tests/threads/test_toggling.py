@@ -188,6 +188,7 @@ def test_toggling__beside_harvests_of_another_thread(form: PteFormat, tlb: int) 
             while team.working:
                 harvest()
         harvest()
+        assert min(len(windows), len(reports)) >= PHASES
         for written, first, last in windows:
             assert not (written & ~np.any(reports[first : last + 1], axis=0)).any()
 

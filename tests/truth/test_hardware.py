@@ -80,6 +80,7 @@ class Tables:
     def check_others(self) -> None:
         """Nothing but the entries of the walk was written to."""
         self.put((POISON[self.format],) * 4)
+        assert len(self.tables) == 4
         assert all(table == [POISON[self.format]] * 512 for table in self.tables.values())
 
 

@@ -5,13 +5,27 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from tests.vacuity.sources import Function, Scope, Source, Sources, Term, filled, inside, name_of, resolve
+from tests.vacuity.sources import Function, Scope, Source, Sources, Term, filled, inside, name_of, number, resolve
 
 __all__ = ["Finding", "findings"]
 
 _ASSERTING = {"raises", "warns", "deprecated_call", "fail", "explore", "replay", "run_state_machine_as_test", "check_call"}
 _PUBLIC = {"check", "conform", "fuzz", "main"}  # of npt.testing
-_PEELED = {"enumerate", "sorted", "reversed", "list", "tuple", "set", "zip", "product", "len", "range", "dict"}
+_PEELED = {
+    "enumerate",
+    "sorted",
+    "reversed",
+    "list",
+    "tuple",
+    "set",
+    "zip",
+    "product",
+    "len",
+    "range",
+    "dict",
+    "pairwise",
+    "islice",
+}
 _BROAD = {"AssertionError", "Exception", "BaseException"}
 
 
@@ -128,7 +142,7 @@ class _Body:
                 return False
             case ast.For(iter=each, body=body):
                 inner = self._walk(body)
-                if filled(Term(each, self.scope)):
+                if self._is_drawn or filled(Term(each, self.scope)):
                     return inner or self._some(each)
                 self._loop(node, each, f"loop over {ast.unparse(each)}")
                 return self._some(each)
@@ -154,8 +168,14 @@ class _Body:
         return self._fails(node) or self._some(node)
 
     def _begins_true(self, test: ast.expr) -> bool:
+        match test:
+            case ast.Compare(left=left, ops=[ast.Lt()], comparators=[right]):
+                first, end = (number(Term(each, self.scope)) for each in (left, right))
+                return first is not None and end is not None and first < end
         behind = resolve(Term(test, self.scope)) if isinstance(test, ast.Name) else None
-        return any(isinstance(one, Term) and isinstance(one.expr, ast.Constant) and one.expr.value is True for one in behind or ())
+        return any(
+            isinstance(one, Term) and isinstance(one.expr, ast.Constant) and one.expr.value is True for one in behind or ()
+        )
 
     def _some(self, node: ast.AST) -> bool:
         """Whether an expression has a call that asserts."""
@@ -166,7 +186,11 @@ class _Body:
         handled = [self._walk(handler.body) for handler in handlers]
         asserts = any(isinstance(node, ast.Assert) for statement in body for node in (statement, *inside(statement)))
         for handler in handlers:
-            names = {"Exception"} if handler.type is None else {name_of(n) for n in ast.walk(handler.type) if isinstance(n, ast.expr)}
+            names = (
+                {"Exception"}
+                if handler.type is None
+                else {name_of(n) for n in ast.walk(handler.type) if isinstance(n, ast.expr)}
+            )
             uses = any(isinstance(node, ast.Name) and node.id == handler.name for node in inside(handler))
             if asserts and names & _BROAD and not uses and not any(isinstance(n, ast.Raise) for n in inside(handler)):
                 self._add(handler, "swallows what is asserted")
@@ -186,9 +210,9 @@ class _Body:
         fails = self._fails if self._is_test else lambda inner: isinstance(inner, ast.Assert)
         if self._is_drawn or not any(map(fails, within)):
             return
-        changed = {text for inner in within for text in _changed(inner)}
-        if isinstance(node, ast.For):
-            changed |= _looked_at(each)
+        called = [one for one in inside(self.node) if isinstance(one, Function) and any(_calls(one, inner) for inner in within)]
+        changed = {text for inner in (*within, *(node for one in called for node in inside(one))) for text in _changed(inner)}
+        changed |= _looked_at(each)
         if not self._is_test and any(text.startswith("self.") for text in changed - _looked_at(each)):
             return
         if not self._counted(changed, within):
@@ -229,11 +253,17 @@ class _Body:
             self._add(node, f"assert over {ast.unparse(each)}")
 
 
+def _calls(function: Function, node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function.name
+
+
 def _changed(node: ast.AST) -> Iterator[str]:
     """Names that a statement of a loop counts with."""
     match node:
         case ast.AugAssign(target=target) | ast.Assign(targets=[target]) | ast.NamedExpr(target=target):
-            yield ast.unparse(target.value if isinstance(target, ast.Subscript) else target)
+            while isinstance(target, ast.Subscript):
+                target = target.value
+            yield ast.unparse(target)
         case ast.Call(func=ast.Attribute(value=value, attr="append" | "add" | "update" | "extend" | "setdefault")):
             yield ast.unparse(value)
 
@@ -245,6 +275,12 @@ def _looked_at(each: ast.expr) -> set[str]:
             return {text for arg in args for text in _looked_at(arg)}
         case ast.Call(func=ast.Attribute(value=value, attr="items" | "values" | "keys" | "tolist")):
             return {ast.unparse(each)} | _looked_at(value)
+        case ast.Call(func=ast.Attribute(value=value, attr="windows")):
+            return {ast.unparse(each), f"{ast.unparse(value)}.n_windows"}
+        case ast.Compare(left=left, comparators=others):
+            return {text for part in (left, *others) for text in _looked_at(part)}
+        case ast.IfExp(body=one, orelse=other):
+            return _looked_at(one) | _looked_at(other)
         case ast.Starred(value=value) | ast.Subscript(value=value):
             return {ast.unparse(each)} | _looked_at(value)
     return {ast.unparse(each)}
@@ -304,7 +340,7 @@ def _nothings(test: ast.expr, scope: Scope) -> Iterator[list[list[ast.expr]]]:
         case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
             both = [way for side in (left, right) for way in _parts(side, scope, strict=True)]
             if len(both) == 2:
-                yield both
+                yield [*both, [left], [right]]
 
 
 def _parts(inner: ast.expr, scope: Scope, *, strict: bool = False) -> Iterator[list[ast.expr]]:

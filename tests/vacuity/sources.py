@@ -18,9 +18,33 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _DEEP = 12  # names behind names
 
-_ALL = {"zip", "product", "enumerate", "sorted", "reversed", "list", "tuple", "set", "frozenset", "dict", "cycle", "iter", "max"}
+_ALL = {
+    "zip",
+    "product",
+    "enumerate",
+    "sorted",
+    "reversed",
+    "list",
+    "tuple",
+    "set",
+    "frozenset",
+    "dict",
+    "cycle",
+    "iter",
+    "max",
+}
 _ALL |= {"array", "pairwise", "deque", "bytes", "bytearray", "asarray", "len", "repr", "str", "Counter", "shuffle"}
-_SAME = {"items", "keys", "values", "tolist", "copy", "encode", "ravel", "astype", "permutation"}  # methods: as many as there were
+_SAME = {
+    "items",
+    "keys",
+    "values",
+    "tolist",
+    "copy",
+    "encode",
+    "ravel",
+    "astype",
+    "permutation",
+}  # methods: as many as there were
 _SHRINK = {"clear", "pop", "popitem", "popleft", "remove", "discard"}
 _NUMBERS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
@@ -107,7 +131,11 @@ class Source:
             if isinstance(node, ast.ImportFrom) and node.module:
                 found |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
             if isinstance(node, ast.Import):
-                found |= {alias.asname or alias.name: (alias.name, "") for alias in node.names if alias.asname or "." not in alias.name}
+                found |= {
+                    alias.asname or alias.name: (alias.name, "")
+                    for alias in node.names
+                    if alias.asname or "." not in alias.name
+                }
         return found
 
     @cached_property
@@ -196,7 +224,9 @@ def _bind(found: dict[str, list[Part]], target: ast.expr, part: Part) -> None:
             found.setdefault(name, []).append(part)
         case ast.Tuple(elts=targets) | ast.List(elts=targets):
             for place, one in enumerate(targets):
-                _bind(found, one, _unknown if isinstance(one, ast.Starred) else lambda deep, k=place: _column(part(deep), k, deep))  # type: ignore[misc]
+                _bind(
+                    found, one, _unknown if isinstance(one, ast.Starred) else lambda deep, k=place: _column(part(deep), k, deep)
+                )  # type: ignore[misc]
         case ast.Starred(value=value):
             _bind(found, value, _unknown)
 
@@ -427,7 +457,11 @@ def _filled(one: Term | Row, deep: int) -> bool:
 
 def _one_more(end: ast.expr) -> bool:
     """``n + 1``: up to a count, itself included."""
-    return isinstance(end, ast.BinOp) and isinstance(end.op, ast.Add) and isinstance(end.right, ast.Constant)
+    return (
+        isinstance(end, ast.BinOp)
+        and isinstance(end.op, ast.Add)
+        and any(isinstance(each, ast.Constant) for each in (end.left, end.right))
+    )
 
 
 def _has_elements(value: object) -> bool:
@@ -450,14 +484,14 @@ def _call(name: str, func: ast.expr, args: list[ast.expr], keywords: list[ast.ke
         ends = [each for each in numbers if each is not None]
         if len(ends) == len(numbers):
             return bool(range(*ends))
-        return numbers[:-1] in ([], [0]) and _one_more(args[-1])
+        return numbers[0] == 0 and _one_more(args[1]) if len(args) > 1 else _one_more(args[0])
     if name in ("ones", "zeros", "full", "empty") and args:
         return _positive(Term(args[0], scope), deep)
     if name in ("count", "repeat", "enumerate") and (isinstance(func, ast.Attribute) or name != "enumerate"):
         return True  # itertools.count, threading.enumerate
     if name in ("chain", "dict") and (args or keywords):
         return any(map(also, args)) or any(each.arg for each in keywords)
-    if name in ("permutations", "combinations", "map", "islice") and args:
+    if name in ("permutations", "combinations", "combinations_with_replacement", "map", "islice") and args:
         return also(args[1] if name == "map" else args[0])
     if name in _ALL:
         return bool(args) and all(map(also, args if name in ("zip", "product") else args[:1]))
@@ -466,9 +500,11 @@ def _call(name: str, func: ast.expr, args: list[ast.expr], keywords: list[ast.ke
 
 
 def _function(name: str, func: ast.expr, scope: Scope) -> tuple[Function | None, Scope]:
-    if not isinstance(func, ast.Name):
-        return None, scope
     source = scope.source
+    if isinstance(func, ast.Attribute):
+        module, there = source.imports.get(name_of(func.value), ("", ""))
+        other = source.sources.by_name.get(f"{module}.{there}") or source.sources.by_name.get(module)
+        return (other.functions.get(name), other.scope) if other else (None, scope)
     if name in source.functions:
         return source.functions[name], source.scope
     there = source.sources.elsewhere(source, name)
@@ -479,9 +515,17 @@ def _gives(function: Function, scope: Scope, deep: int) -> bool:
     """Whether what a function returns, or yields, has an element for certain."""
     yields = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in inside(function))
     if yields:
-        return _yields(function.body, scope, deep)
+        return _yields(function.body, scope, deep) or any(map(_counts, inside(function)))
     returns = [node.value for node in inside(function) if isinstance(node, ast.Return)]
     return bool(returns) and all(value is not None and filled(Term(value, scope), deep) for value in returns)
+
+
+def _counts(node: ast.AST) -> bool:
+    """``assert n > 80``: who yields knows how often, and fails if that was too seldom."""
+    match node:
+        case ast.Assert(test=ast.Compare(left=ast.Name(), ops=[ast.Gt()], comparators=[ast.Constant()])):
+            return True
+    return False
 
 
 def _yields(body: list[ast.stmt], scope: Scope, deep: int) -> bool:

@@ -115,6 +115,7 @@ def test_report__names_bars_by_what_tells_them_apart() -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "xen ram 1,073,741,824", "xen ram 2,147,483,648", "qemu ram 1,073,741,824", "qemu ram 2,147,483,648",
     ]  # fmt: skip
+    assert len(grid.rows) == 4
     assert [label.get_text() for label in ax.texts] == [format_size(row["bytes_sent"]) for row in grid.rows]
     plt.close("all")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,7 @@ def test_layout__shows_a_scattered_object(guest: Guest) -> None:
         frames = [int(pfn) - 0x100000 for pfn in guest.space.translate((1 << 31) + PAGE_SIZE * np.arange(12))]
         shown = [box for box in boxes(layout(guest.space, guest.reservoir)) if box.x0 == 2][2:]
         assert len(shown) > 1
+        assert len(frames) == 12
         spans = [(round(160 * box.y0, 6), round(160 * box.height, 6)) for box in shown]
         assert [int(first) + page for first, n_pages in spans for page in range(int(n_pages))] == frames
     for part in parts[1::2]:
@@ -197,6 +199,7 @@ def test_layout__of_many_mappings_stays_in_the_picture() -> None:
         for fold in (True, False):
             ax = layout(space, fold=fold)
             guest = [box for box in boxes(ax) if box.x0 == 0]
+            assert len(guest) == 40
             assert all(0 <= box.y0 < box.y1 <= 1 + 1e-9 for box in guest)
             assert all(one.y1 < other.y0 for one, other in pairwise(guest))
             heights = sorted(text.get_position()[1] for text in ax.texts if text.get_horizontalalignment() == "right")
@@ -275,6 +278,7 @@ def test_bits__are_those_of_the_entry(guest: Guest) -> None:
     entry |= 1 << 63
     ax = bits(entry, format=guest.space.format)
     dark = {63 - int(one.x0) for one in boxes(ax)}
+    assert 63 in dark
     assert dark == {bit for bit in range(64) if entry >> bit & 1}
     found = {field.name: field for field in fields(entry, guest.space.format)}
     assert sum(field.value << field.low for field in fields(entry, guest.space.format)) == entry
@@ -358,6 +362,7 @@ def test_layout__of_a_reservoir_that_is_gone_draws_nothing(guest: Guest) -> None
 
 def test_pictures__can_be_read_on_black(guest: Guest) -> None:
     """Nothing is drawn in black or white, whatever lies behind it, but texts in a box of their own colour."""
+    faces, texts = list[Any](), list[Any]()
     with plt.style.context("dark_background"):
         for ax in (
             layout(guest.space, guest.reservoir),
@@ -366,12 +371,13 @@ def test_pictures__can_be_read_on_black(guest: Guest) -> None:
             hilbert(guest.space),
             tables(guest.space),
         ):
-            faces = [one.get_facecolor() for one in ax.patches] + [
-                tuple(face) for one in ax.collections for face in np.atleast_2d(one.get_facecolor())
-            ]  # fmt: skip
-            assert not any(face[3] and face[:3] in ((0, 0, 0), (1, 1, 1)) for face in faces)
-            texts = [one for one in ax.texts if one.get_horizontalalignment() != "center" or not 0 < one.get_position()[1] < 1]
-            assert all(to_rgb(one.get_color()) == (1, 1, 1) for one in texts)
+            faces += [one.get_facecolor() for one in ax.patches]
+            faces += [tuple(face) for one in ax.collections for face in np.atleast_2d(one.get_facecolor())]
+            texts += [one for one in ax.texts if one.get_horizontalalignment() != "center" or not 0 < one.get_position()[1] < 1]
+    assert len(faces) > 20
+    assert len(texts) > 5
+    assert not any(face[3] and face[:3] in ((0, 0, 0), (1, 1, 1)) for face in faces)
+    assert all(to_rgb(one.get_color()) == (1, 1, 1) for one in texts)
     assert [ink(colour) for colour in COLOURS[:3]] == ["white", "black", "black"]
 
 

@@ -194,6 +194,7 @@ def test_import__there_and_back(tmp_path: Path) -> None:
         again = History.load(tmp_path / "mine.npz")
         assert again == history
         assert again.row() == history.row()
+        assert history.n_windows > 3
         assert [one.pages.tolist() for one in again.windows()] == [one.pages.tolist() for one in history.windows()]
 
 
