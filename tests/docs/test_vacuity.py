@@ -1,4 +1,4 @@
-"""No test passes by looking at nothing: what ``tests.vacuity`` finds in the tests, and what it must find where that is planted."""
+"""No test passes by looking at nothing: what is found in the tests, and what must be found where it is planted."""
 
 import textwrap
 import tomllib
@@ -20,7 +20,7 @@ EXCEPTIONS = {
 }
 
 HEAD = """
-from itertools import count, product
+from itertools import count, pairwise, product
 
 import pytest
 from hypothesis import given
@@ -75,6 +75,7 @@ VACUOUS = {
     "for over an empty slice": "for x in [1, 2][5:]: assert x",
     "for over a zip": "for x, y in zip([1], xs): assert x",
     "for over a product": "for x, y in product([1], xs): assert x",
+    "for over pairs of one": "for x, y in pairwise([1]): assert x",
     "for over what was emptied": "ys = [1]\nys.clear()\nfor y in ys: assert y",
     "for over what may not be yielded": "for x in helpers.some(3): assert x",
     "for counted and not looked at": "n = 0\nfor x in xs:\n n += 1\n assert x",

@@ -2,15 +2,15 @@
 
 import ast
 from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
 
-from tests.vacuity.sources import Function, Scope, Source, Sources, Term, filled, inside, name_of, number, resolve
+from tests.vacuity.asserting import Asserting
+from tests.vacuity.filled import filled, number
+from tests.vacuity.names import Term, resolve
+from tests.vacuity.sources import Function, Scope, Source, Sources, inside, name_of
 
 __all__ = ["Finding", "findings"]
 
-_ASSERTING = {"raises", "warns", "deprecated_call", "fail", "explore", "replay", "run_state_machine_as_test", "check_call"}
-_PUBLIC = {"check", "conform", "fuzz", "main"}  # of npt.testing
 _PEELED = {
     "enumerate",
     "sorted",
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 def findings(sources: Sources) -> list[Finding]:
     """All that is vacuous in a folder of tests."""
-    asserting = _Asserting(sources)
+    asserting = Asserting(sources)
     found = []
     for source in sources.by_name.values():
         for name, scope in source.scopes.items():
@@ -48,68 +48,13 @@ def findings(sources: Sources) -> list[Finding]:
     return found
 
 
-class _Asserting:
-    """Which functions of the tests fail a test, themselves or through others that they call."""
-
-    def __init__(self, sources: Sources) -> None:
-        self._known: dict[str, set[str]] = {name: set() for name in sources.by_name}
-        calls = {
-            (source, name): {called for node in inside(scope.node) for called in _asserts(node)}
-            for source in sources.by_name.values()
-            for name, scope in source.scopes.items()
-        }
-        yes: dict[str, set[str]] = {name: set() for name in sources.by_name}
-        grown = True
-        while grown:
-            self._known = {source.name: _reached(source, yes) for source in sources.by_name.values()}
-            grown = False
-            for (source, name), called in calls.items():
-                if name not in yes[source.name] and called & self._known[source.name]:
-                    yes[source.name].add(name)
-                    grown = True
-
-    def is_one(self, node: ast.AST, source: Source) -> bool:
-        """Whether something fails a test if it is wrong."""
-        return not self._known[source.name].isdisjoint(_asserts(node))
-
-
-@cache
-def _asserts(node: ast.AST) -> set[str]:
-    """What may make something fail a test: the names of what it calls or hands on, or that it asserts itself."""
-    match node:
-        case ast.Assert() | ast.Raise(exc=None) | ast.Raise(exc=ast.Call(func=ast.Name(id="AssertionError"))):
-            return {"assert"}
-        case ast.Call(func=func, args=args, keywords=keywords):
-            name = name_of(func)
-            if name.startswith(("assert_", "check_")) or any(each.arg == "check" for each in keywords):
-                return {"assert"}
-            return {name, *map(name_of, args), *(name_of(word.value) for word in keywords)} - {""}
-    return set()
-
-
-def _reached(source: Source, yes: dict[str, set[str]]) -> set[str]:
-    """Names by which a module may call functions: its own, imported ones, and methods of what it may have imported."""
-    found = {"assert", *_ASSERTING, *map(_called_as, yes[source.name])}
-    found |= {_called_as(name) for module in source.near for name in yes[module] if "." in name}
-    for name, (module, there) in source.imports.items():
-        ours = yes.get(module, set())
-        if there in ours or f"{there}.__init__" in ours or (module.startswith("npt.testing") and there in _PUBLIC):
-            found.add(name)
-        found |= yes.get(f"{module}.{there}", set())  # a module of tests
-    return found
-
-
-def _called_as(name: str) -> str:
-    return name.removesuffix(".__init__").split(".")[-1]
-
-
 class _Body:
     """A function that is looked at."""
 
-    def __init__(self, source: Source, name: str, scope: Scope, asserting: _Asserting) -> None:
+    def __init__(self, source: Source, name: str, scope: Scope, asserting: Asserting) -> None:
         assert isinstance(scope.node, Function)
         self.source, self.name, self.scope, self.node = source, name, scope, scope.node
-        self._fails = lambda node: asserting.is_one(node, source)
+        self._asserting = asserting
         self._found: list[Finding] = []
 
     def findings(self) -> list[Finding]:
@@ -134,7 +79,7 @@ class _Body:
 
     def _walk(self, body: list[ast.stmt]) -> bool:
         """Look at statements; whether one of them is certain to assert something."""
-        return any([self._statement(statement) for statement in body])
+        return max([self._statement(statement) for statement in body], default=False)  # all are looked at
 
     def _statement(self, node: ast.stmt) -> bool:
         match node:
@@ -159,13 +104,16 @@ class _Body:
                 return self._try(body, handlers) | self._walk(orelse) | self._walk(finalbody)
             case ast.With(items=items, body=body):
                 self._suppressed(items, body)
-                return any([self._some(item) for item in items]) | self._walk(body)
+                return any(map(self._some, items)) | self._walk(body)
             case ast.Match(cases=cases):
-                return all([self._walk(case.body) for case in cases])
+                return min([self._walk(case.body) for case in cases])
             case ast.Assert():
                 self._shape(node)
                 return True
         return self._fails(node) or self._some(node)
+
+    def _fails(self, node: ast.AST) -> bool:
+        return self._asserting.is_one(node, self.source)
 
     def _begins_true(self, test: ast.expr) -> bool:
         match test:
@@ -194,7 +142,7 @@ class _Body:
             uses = any(isinstance(node, ast.Name) and node.id == handler.name for node in inside(handler))
             if asserts and names & _BROAD and not uses and not any(isinstance(n, ast.Raise) for n in inside(handler)):
                 self._add(handler, "swallows what is asserted")
-        return inner or bool(handlers) and all(handled)
+        return inner or (bool(handlers) and all(handled))
 
     def _suppressed(self, items: list[ast.withitem], body: list[ast.stmt]) -> None:
         for item in items:
@@ -207,8 +155,7 @@ class _Body:
 
     def _loop(self, node: ast.For | ast.While, each: ast.expr, what: str) -> None:
         within = set(inside(node))
-        fails = self._fails if self._is_test else lambda inner: isinstance(inner, ast.Assert)
-        if self._is_drawn or not any(map(fails, within)):
+        if self._is_drawn or not any(self._fails(one) if self._is_test else isinstance(one, ast.Assert) for one in within):
             return
         called = [one for one in inside(self.node) if isinstance(one, Function) and any(_calls(one, inner) for inner in within)]
         changed = {text for inner in (*within, *(node for one in called for node in inside(one))) for text in _changed(inner)}
