@@ -14,10 +14,23 @@ from tests.vacuity.sources import Function, Scope, inside, name_of
 
 __all__ = ["filled", "number"]
 
-_ALL = set(
-    "zip product enumerate sorted reversed list tuple set frozenset cycle iter array asarray deque bytes bytearray str".split()
-)
-_SAME = set("items keys values tolist copy encode ravel astype permutation split".split())  # methods: as many as there were
+_ALL = {
+    "zip",
+    "product",
+    "enumerate",
+    "sorted",
+    "reversed",
+    "list",
+    "tuple",
+    "set",
+    "frozenset",
+    "cycle",
+    "iter",
+    "array",
+    "asarray",
+}
+_ALL |= {"deque", "bytes", "bytearray", "str"}
+_SAME = {"items", "keys", "values", "tolist", "copy", "encode", "ravel", "astype", "permutation", "split"}  # methods
 _NUMBERS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
     ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.Mod: operator.mod, ast.BitOr: operator.or_,
@@ -69,6 +82,20 @@ def _one_more(end: ast.expr) -> bool:
     )
 
 
+def _several(term: Term, deep: int) -> bool:
+    """Whether there are two, as pairs of neighbours need."""
+    match term.expr:
+        case ast.List(elts=elts) | ast.Tuple(elts=elts):
+            return sum(not isinstance(each, ast.Starred) for each in elts) > 1
+        case ast.Call(func=ast.Name(id="range"), args=[end]):
+            return (number(Term(end, term.scope), deep) or 0) > 1
+        case ast.ListComp(generators=[ast.comprehension(iter=each, ifs=[])]):
+            return all(
+                isinstance(one, Term) and _several(one, deep) for one in resolve(Term(each, term.scope), deep) or [Row(())]
+            )
+    return False
+
+
 def _has_elements(value: object) -> bool:
     try:
         return len(list(value)) > 0  # type: ignore[call-overload]
@@ -96,6 +123,10 @@ def _call(name: str, func: ast.expr, args: list[ast.expr], keywords: list[ast.ke
         return any(map(also, args)) or any(each.arg for each in keywords)
     if name in ("permutations", "combinations", "combinations_with_replacement", "map", "islice") and args:
         return also(args[1] if name == "map" else args[0])
+    if name == "pairwise":
+        return all(
+            isinstance(one, Term) and _several(one, deep + 1) for one in resolve(Term(args[0], scope), deep) or [Row(())]
+        )
     if name in _ALL:
         return bool(args) and all(map(also, args if name in ("zip", "product") else args[:1]))
     function, there = _function(name, func, scope)
