@@ -28,7 +28,6 @@ def histories(draw: Any) -> tuple[int, int, list[set[int]]]:
 
 def sampled(form: PteFormat, n_pages: int, part_pages: int, reads: list[set[int]], *, clear: bool) -> tuple[Any, Oracle]:
     """A working set and the oracle, after the reads; on nPT, too, with what fresh leaves have cleared first."""
-    assert reads
     oracle = Oracle()
     with guest(form, n_pages) as machine:
         machine.space.accessed(*machine.range, clear=True)

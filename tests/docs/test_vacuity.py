@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 # by module and function: why nothing may be there to be looked at
 EXCEPTIONS = {
     ("tests.ahead", "_do"): "finalizers and threads have nothing to say as a rule",
+    ("tests.dirty.test_working_set_oracle", "sampled"): "hypothesis draws what was read: now nothing, now much",
     ("tests.interleavings.kicks", "kick_against_long_run.finish"): "some schedule must wait: that is one of its outcomes",
     ("tests.interrupts.guest", "Guest.check"): "a space that was closed has no gates",
     ("tests.kernels.test_machine_code", "test_loops__use_nothing_that_the_machine_has_not"): "the widest machine has all",

@@ -206,7 +206,7 @@ def test_kernels__read_only_arrays() -> None:
     protected = words(1)
     mechanisms.protect(gpas, kinds, BASE, 1, protected, u64(0, 0))
     mechanisms.settle(u64(0), u64(0), u64(0), reported, u64(0, 0, 0))
-    assert (gpas.tolist(), kinds.tolist(), reported.tolist()) == ([BASE], [1], [0] * 8)
+    assert (bits(protected), gpas.tolist(), kinds.tolist(), reported.tolist()) == ({0}, [BASE], [1], [0] * 8)
 
 
 def test_kernels__no_accesses() -> None:
