@@ -168,6 +168,7 @@ class Guest(Owner):
         gpas = np.concatenate([words_at(gpa) for gpa, *_ in pages])
         loads = np.full(gpas.size, 7, np.uint64)
         assert vcpu.run(gpas, into=loads).completed == gpas.size
+        assert len(pages) > 0
         for loaded, (_, thing, number) in zip(loads.reshape(-1, PAGE // 8), pages, strict=True):
             if thing is None:
                 assert not loaded.any()

@@ -70,7 +70,9 @@ def _reduce(page: Words, times: int) -> Words:
 def _accumulate(page: Words, times: int) -> Words:
     page[0] |= _TRACE
     seen = np.zeros(page.size, np.uint64)
-    for _ in range(times // 1024):
+    n_pieces = times // 1024
+    assert n_pieces > 0
+    for _ in range(n_pieces):
         np.bitwise_or.reduce(over_and_over(page, 1024), axis=0, out=seen, initial=0)
         assert not (seen & np.uint64(OTHER << 56)).any(), strange(seen)
     return seen

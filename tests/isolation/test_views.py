@@ -250,6 +250,7 @@ def test_views__one_by_one(form: PteFormat) -> None:
         views: list[Any] = [page.writable() for page in (guest.page, second) for _ in range(2)]
         second.release()
         _hold_goes_first(guest)
+        assert len(order) == 4
         for n_left, dies in zip((3, 2, 1, 0), order, strict=True):
             views[dies][:] = LATE
             views[dies] = None

@@ -219,6 +219,7 @@ class Town:
     def close(self) -> None:
         """Everybody has left: all is free again, merged, and zero."""
         self.check_pool()
+        assert self.things
         assert not any(thing.keepers for thing in self.things)
         assert self.reservoir.resize(0) == 0  # everything can be moved
         assert self.reservoir.resize(SIZE * PAGE) == SIZE * PAGE

@@ -39,6 +39,7 @@ def case(*names: str) -> Callable[[Callable[[Random], Call]], Callable[[Random],
     """Say which kernels a function makes calls of."""
 
     def note(make: Callable[[Random], Call]) -> Callable[[Random], Call]:
+        assert names
         for name in names:
             assert name not in CASES, name
             CASES[name] = make

@@ -75,13 +75,15 @@ def test_gpas__unaligned_ones_reach_both_ends_of_a_page() -> None:
 def test_page_numbers__of_small_ranges(n_pages: int) -> None:
     """All below it, its last among them."""
     seen = drawn(strategies.page_numbers(n_pages), 300)
-    assert all(0 <= page < n_pages for page in seen)
     assert {0, n_pages - 1} <= set(seen)
+    assert all(0 <= page < n_pages for page in seen)
+    assert len(seen) > 1
 
 
 def test_page_counts__end_at_borders() -> None:
     """Before, at and behind the table border that a range crosses; one page, and all of them."""
     seen = set(drawn(strategies.page_counts(1500, first=100)))
+    assert len(seen) > 8
     assert all(1 <= n <= 1500 for n in seen)
     assert {1, 411, 412, 413, 511, 512, 513, 1500} <= seen
 
@@ -95,7 +97,8 @@ def test_ranges__are_inside_and_cross_every_kind_of_border() -> None:
         assert any(gpa + length == border for gpa, length in seen)
         assert any(gpa == border for gpa, _ in seen)
     assert {(0, SIZE), (0, PAGE), (SIZE - PAGE, PAGE)} <= set(seen)
-    assert all(length <= 3 * PAGE for _, length in drawn(strategies.ranges(SIZE, most=3 * PAGE), 100))
+    short = {length for _, length in drawn(strategies.ranges(SIZE, most=3 * PAGE), 100)}
+    assert short == {PAGE, 2 * PAGE, 3 * PAGE}
 
 
 def test_bad_ranges__are_all_refused() -> None:
@@ -113,6 +116,7 @@ def test_bad_gpas_and_lengths__are_all_refused() -> None:
     """By whoever wants a page of the space, or whole pages."""
     gpas, lengths = drawn(strategies.bad_gpas(SIZE)), drawn(strategies.bad_lengths())
     assert all(refuses(units.as_aligned, gpa) or gpa >= SIZE for gpa in gpas)
+    assert len(lengths) > 3
     assert all(refuses(units.as_length, length) for length in lengths)
     assert any(gpa < 0 for gpa in gpas)
     assert any(gpa >= 2**64 for gpa in gpas)
@@ -125,12 +129,14 @@ def test_protections__with_what_is_needed() -> None:
     assert {int(prot) for prot in drawn(strategies.protections(), 100)} == set(range(1, 8))
     assert set(drawn(strategies.protections(Prot.READ), 100)) == {Prot.READ, Prot.RW, Prot.RX, Prot.RWX}
     bad = drawn(strategies.bad_protections(), 100)
+    assert len(bad) > 1
     assert all(refuses(lambda given, _: units.as_prot(given), prot) for prot in bad)
 
 
 def test_not_integers__are_refused_as_of_a_wrong_type() -> None:
     """Bools and floats among them."""
     seen = drawn(strategies.not_integers(), 100)
+    assert len(seen) > 3
     assert all(refuses(units.as_int, value, TypeError) for value in seen)
     assert {bool, float, str, type(None)} <= {type(value) for value in seen}
 
@@ -138,6 +144,7 @@ def test_not_integers__are_refused_as_of_a_wrong_type() -> None:
 def test_sizes__are_those_of_spaces() -> None:
     """From a page to the largest there is."""
     seen = drawn(strategies.sizes())
+    assert len(seen) > 3
     assert all(size % PAGE == 0 and PAGE <= size <= 1 << 47 for size in seen)
     assert {PAGE, 1 << 47, GIB, GIB + PAGE} <= set(seen)
 
@@ -153,6 +160,7 @@ def test_bitmaps__have_junk_behind_their_end(n_pages: int) -> None:
     assert n_pages % 8 == 0 or any(flags[n_pages : -(-n_pages // 8) * 8].any() for flags in seen)
     assert any(flags.size > n_pages + 8 and flags[-8:].any() for flags in seen)
     clean = drawn(strategies.bitmaps(n_pages, junk=False), 100)
+    assert len(clean) > 1
     assert all(bitmap.size == -(-n_pages // 8) for bitmap in clean)
     assert not any(np.unpackbits(bitmap, bitorder="little")[n_pages:].any() for bitmap in clean)
 
@@ -243,7 +251,10 @@ def test_guests__reach_what_they_promise() -> None:
 
 def test_guests__are_built_as_described() -> None:
     """All mappings, nothing resident or dirty that is not said to be; afterwards nothing is left."""
-    for guest in many_guests()[:60]:
+    some = many_guests()[:60]
+    assert len(some) > 30
+    assert sum(len(guest.parts) for guest in some) > 30
+    for guest in some:
         with guest.build() as built:
             check(built.space)
             found = [(mapping.gpa, mapping.length, int(mapping.prot)) for mapping in built.space.mappings]
@@ -261,7 +272,9 @@ def test_guests__are_built_as_described() -> None:
 def test_guests__go_to_json_and_back_and_print_what_makes_them() -> None:
     """The same guest either way."""
     names = {"Guest": Guest, "Part": Part}
-    for guest in many_guests():
+    seen = many_guests()
+    assert len(seen) > 30
+    for guest in seen:
         assert Guest.from_json(guest.to_json()) == guest
         assert eval(repr(guest), names) == guest
 
@@ -269,7 +282,9 @@ def test_guests__go_to_json_and_back_and_print_what_makes_them() -> None:
 def test_guests__as_they_are_asked_for() -> None:
     """Format, tracking, size, number and length of mappings, no MMIO."""
     asked = strategies.guests(format=NPT, tracking=True, size=GIB, most_parts=1, most_pages=5, mmio=False)
-    for guest in drawn(asked, 100):
+    seen = drawn(asked, 100)
+    assert len(seen) > 30
+    for guest in seen:
         (part,) = guest.parts
         assert (guest.format, guest.tracking, guest.size, part.obj is None) == ("npt", True, GIB, False)
         assert part.n_pages <= 5
@@ -315,6 +330,7 @@ def test_accesses__inside_beside_and_beyond() -> None:
     assert max(map(len, lists)) > 64
     assert any(access.value >> 63 for access in seen)
     quiet = [access for each in drawn(strategies.accesses(GUEST, faults=False), 50) for access in each]
+    assert len(quiet) > 50
     assert all(any(part.gpa <= access.gpa < part.end for part in GUEST.parts) for access in quiet)
 
 
