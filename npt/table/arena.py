@@ -13,6 +13,7 @@ Relies on:  the operating system giving out address space it does not back (Linu
 
 import mmap
 import sys
+from contextlib import suppress
 from typing import TypeVar
 
 import numpy as np
@@ -81,6 +82,7 @@ class Arena:
         self.capacity = capacity
 
     def expect(self, n_tables: int) -> None:
-        """Ask for huge pages before many tables are touched."""
+        """Ask for huge pages before many tables are touched; it may be that the system has none."""
         if n_tables * PAGE_SIZE >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            self._area.madvise(mmap.MADV_HUGEPAGE)
+            with suppress(OSError):
+                self._area.madvise(mmap.MADV_HUGEPAGE)
