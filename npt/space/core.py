@@ -54,7 +54,7 @@ class Core(Handle):
         self.memory: U8Array
         self.words: U64Array
         self.windows: tuple[memoryview, memoryview]
-        self._let_go()
+        self.let_go()
         self.dirty_bits = int(format.masks.accessed | format.masks.dirty)
         if reservoir is not None:
             self._adopt(reservoir)
@@ -124,7 +124,7 @@ class Core(Handle):
             raise InvalidArgument(f"MMIO frames {first:#x} + {n_pages:#x} overlap the reservoir's RAM")
 
     def take_in(self, obj: VmObject) -> None:
-        """Adopt the reservoir of the first RAM that is mapped.
+        """Adopt the reservoir of the first RAM that is mapped; if this fails, or what comes behind it, ``let_go``.
 
         Raises
         ------
@@ -132,15 +132,12 @@ class Core(Handle):
             A vCPU that knows of no bytes did not leave.
         """
         if self.reservoir is None and isinstance(obj, RamObject):
-            try:
-                self._adopt(obj.reservoir)
-                self.exclusion.raise_epoch(generation=False)
-                self.exclusion.kick()
-            except BaseException:
-                self._let_go()
-                raise
+            self._adopt(obj.reservoir)
+            self.exclusion.raise_epoch(generation=False)
+            self.exclusion.kick()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Draw from no reservoir: nothing is mapped."""
         self.memory, self.words, self.base_pfn, self.n_frames = _NO_BYTES, _NO_WORDS, 0, 0
         self.windows, self.base_address = Backing(0).windows, 0
         self.reservoir = None

@@ -256,7 +256,7 @@ class VmSpace(DirtyCalls):
 
         Once there are tables, vCPUs can be in them: from there the way is forward, an interrupt comes behind.
         """
-        core, keeper = self._core, self._core.mappings.keeper(mapping)
+        core, keeper, is_first = self._core, self._core.mappings.keeper(mapping), self._core.reservoir is None
         record = core.table.vacancy(mapping.gpa, mapping.length)
         contents = core.mappings.with_one(mapping)
         try:
@@ -268,6 +268,8 @@ class VmSpace(DirtyCalls):
             if record.counted:
                 core.mappings.adopt(contents)
             else:
+                if is_first:
+                    core.let_go()
                 mapping.obj.drop(keeper)
             raise
 
