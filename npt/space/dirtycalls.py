@@ -19,6 +19,7 @@ import numpy as np
 from npt._types import Handle, U8Array, U64Array
 from npt.errors import TrackingDisabled
 from npt.space.core import Core
+from npt.space.exclusion import Callbacks
 from npt.table.tree import NO_SELECTION, Window
 from npt.units import PAGE_SHIFT, as_flag, as_int, as_into, as_range, as_select, check_bitmap_type, check_inside
 
@@ -63,16 +64,26 @@ class DirtyCalls(Handle):
             if core.tracking == enabled:
                 return
             exclusion.check_off_cpu()
+            waiting = exclusion.callbacks()  # now: once tracking has changed, there must not be too little memory for it
             try:
                 exclusion.switching = True  # nobody comes in who sets marks as before
                 with exclusion.hold():  # who came in without seeing that is now inside, at an epoch before the next
                     exclusion.raise_epoch(generation=True)
                     exclusion.kick()
-                    core.tracking, exclusion.switching = enabled, False
-                    exclusion.call_back(0, core.size)
+                    self._switch(enabled, waiting)
             except BaseException:
                 exclusion.switching = False
                 raise
+
+    def _switch(self, enabled: bool, waiting: Callbacks) -> None:
+        """Tracking is as it shall be, and all are told of it, even if an interrupt comes."""
+        core, exclusion = self._core, self._core.exclusion
+        try:
+            core.tracking, exclusion.switching = enabled, False
+            exclusion.call_back(0, core.size, waiting)
+        except BaseException:
+            exclusion.call_back(0, core.size, waiting)  # those that are left
+            raise
 
     # -- the calls --------------------------------------------------------------------------------------------------
 
@@ -84,7 +95,8 @@ class DirtyCalls(Handle):
         gpa, length
             Range in bytes, whole pages, inside the space; holes are clean.
         into
-            Bitmap to OR the result into; ``uint8``, shape ``(>= ceil(n_pages / 8),)``. Untouched on failure.
+            Bitmap to OR the result into; ``uint8``, shape ``(>= ceil(n_pages / 8),)``. Untouched on failure, but for an
+            interrupt that comes when all is done: the bits are then there, and dirty again.
 
         Returns
         -------
@@ -307,7 +319,7 @@ class DirtyCalls(Handle):
                     with exclusion.hold():
                         exclusion.raise_epoch(generation=True)
                         exclusion.kick()
-                        exclusion.call_back(gpa, length)
+                        exclusion.call_back(gpa, length, exclusion.callbacks())
                     if into is None:
                         return found
                     np.bitwise_or(into[: found.size], found, out=into[: found.size])

@@ -7,12 +7,14 @@ is kept, the rest is done, and then it is raised; every step can be done again w
 (or a failure that should not be) stops it half-way: then the tables are linked back, empty, and the mapping stays, to be
 unmapped again.
 
-Guarantees: tables are unlinked before the kick and freed after it; the callbacks run once, after the kick.
+Guarantees: tables are unlinked before the kick and freed after it; the callbacks run after the kick, and once
+            unless they are interrupted.
 Relies on:  the space lock and HOLD around ``run``; no lock around ``let_go``, which frees memory.
 """
 
 from npt.errors import KickTimeout
 from npt.space.core import Core
+from npt.space.exclusion import Callbacks
 from npt.space.mappings import Mapping
 
 __all__ = ["Ending"]
@@ -27,7 +29,7 @@ class Ending:
         self._keeper = core.mappings.keeper(mapping)
         self._record = core.table.vacancy(mapping.gpa, mapping.length)
         self._raised = False  # epoch, and generation where something was resident
-        self._told = False
+        self._waiting: Callbacks | None = None  # who is to be told
         self._error: BaseException | None = None  # of a callback, or an interrupt
 
     def run(self) -> None:
@@ -117,12 +119,15 @@ class Ending:
 
     def _tell(self) -> None:
         core, mapping = self._core, self._mapping
-        if mapping.gpa in core.untold and not self._told:
+        if mapping.gpa in core.untold:
+            if self._waiting is None:
+                self._waiting = core.exclusion.callbacks()
             try:
-                core.exclusion.call_back(mapping.gpa, mapping.length)
+                core.exclusion.call_back(mapping.gpa, mapping.length, self._waiting)
             except BaseException as error:
+                if self._waiting:  # not all were told
+                    raise
                 self._error = self._error or error
-            self._told = True
         core.untold.discard(mapping.gpa)
 
     def _free(self) -> None:

@@ -31,13 +31,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from npt import _sync, kernels
 from npt.errors import Busy, Deadlock, KickTimeout, StaleHandle
 from npt.space.gate import EPOCH_NOW, GATES, GENERATION_NOW, ONLY_LOOK, STILL, Gate, State, line
 
-__all__ = ["ONLY_LOOK", "Counters", "Exclusion", "Gate", "State"]
+__all__ = ["ONLY_LOOK", "Callbacks", "Counters", "Exclusion", "Gate", "State"]
+
+Callbacks: TypeAlias = list[Callable[[int, int], object]]
 
 _IN_CALLBACK = "a callback may read the space and release pages, not change it or look pages up"
 _ON_CPU = "this thread is on CPU in the space and would wait for itself; call table_exit first"
@@ -244,21 +246,27 @@ class Exclusion:
                 raise KickTimeout(f"a vCPU did not leave within {self.kick_timeout} s")
             gate.changed.wait(min(left, _PATIENCE))
 
-    def call_back(self, gpa: int, length: int) -> None:
+    def callbacks(self) -> Callbacks:
+        """Whom ``call_back`` tells, the last first."""
+        return [gate.callback for gate in reversed(self.gates) if gate.callback is not None]
+
+    def call_back(self, gpa: int, length: int, waiting: Callbacks) -> None:
         """Tell every client what became invalid, in the order in which they were made.
 
-        All callbacks run; the first error is raised at the end. Look-ups are kept out, and no gate is locked.
+        All callbacks run; the first error is raised at the end. Look-ups are kept out, and no gate is locked. Who was told is
+        struck from ``waiting``: if some are left there, it was no callback that failed.
         """
         errors: list[BaseException] = []
-        waiting = [gate.callback for gate in reversed(self.gates) if gate.callback is not None]
         while waiting:
+            left = len(waiting)
             try:
                 waiting[-1](gpa, length)
+                waiting.pop()
             except BaseException as error:
                 errors.append(error)
                 if isinstance(error, KeyboardInterrupt) and error.__traceback__ and not error.__traceback__.tb_next:
                     continue  # it came here, not there
-            waiting.pop()
+                del waiting[left - 1 :]
         if errors:
             raise errors[0]
 
