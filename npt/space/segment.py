@@ -8,9 +8,10 @@ import numpy as np
 
 from npt import _sync
 from npt._types import Handle, Prot, U8Array
-from npt.errors import AccessDenied, Deadlock, InvalidArgument, NotSupported, OutOfSegment, StaleHandle
+from npt.errors import AccessDenied, InvalidArgument, NotSupported, OutOfSegment, StaleHandle
 from npt.memory.objects import RamObject
 from npt.space.client import VmClient, as_bytes
+from npt.space.vmspace import VmSpace
 from npt.units import PAGE_SHIFT, as_address, as_int, format_size
 
 _WRITE = Prot.WRITE.value
@@ -33,6 +34,7 @@ class Segment(Handle, ABC):
         self._prot = prot
         self._allowed = int(prot)
         self.closed = False
+        self._given_up = False
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else str(self._prot.name)
@@ -145,20 +147,16 @@ class Segment(Handle, ABC):
         return not self.closed and bool(self._allowed & _WRITE)
 
     def close(self) -> None:
-        """Give the segment up. Does nothing the second time.
+        """Give the segment up. Does nothing the second time, but for what a failure of the first kept from being done.
 
         Raises
         ------
         Deadlock
             A guest segment, in a callback; it stays open.
         """
-        if not self.closed:
-            self.closed = True
-            try:
-                self._close()
-            except Deadlock:
-                self.closed = False
-                raise
+        if not self._given_up:
+            self._close()
+            self._given_up = True
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -172,6 +170,10 @@ class Segment(Handle, ABC):
 
     @abstractmethod
     def _write(self, offset: int, source: bytes | U8Array) -> None: ...
+
+    @abstractmethod
+    def open(self) -> None:
+        """Internal: take what it is a window to; ``close`` gives that up, or what of it was taken."""
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -188,7 +190,6 @@ class ObjectSegment(Segment):
         ends = np.cumsum(runs[:, 1])
         self._starts: list[int] = ((ends - runs[:, 1]) << np.uint64(PAGE_SHIFT)).tolist()  # of its runs, in the segment
         self._places: list[int] = ((runs[:, 0] - np.uint64(obj.reservoir.base_pfn)) << np.uint64(PAGE_SHIFT)).tolist()
-        obj.acquire(self)
 
     def _pieces(self, offset: int, n: int, *, writable: bool) -> list[memoryview]:
         """Memory of a byte range: one piece for what lies side by side. The lock is held."""
@@ -228,7 +229,12 @@ class ObjectSegment(Segment):
             if self.closed:
                 self._let_go()
 
+    def open(self) -> None:
+        self._obj.acquire(self)
+
     def _close(self) -> None:
+        self._obj._check_own()
+        self.closed = True
         self._let_go()
 
     def _let_go(self) -> None:
@@ -243,9 +249,11 @@ class ObjectSegment(Segment):
 class GuestSegment(Segment):
     """A range of the guest's address space, holes and all, through a client of its own: dirties pages, sees unmaps."""
 
-    def __init__(self, client: VmClient, gpa: int, length: int, prot: Prot) -> None:
+    _client: VmClient
+
+    def __init__(self, space: VmSpace, gpa: int, length: int, prot: Prot) -> None:
         super().__init__(length, prot)
-        self._client, self._gpa = client, gpa
+        self._space, self._gpa = space, gpa
 
     def _read(self, offset: int, n: int) -> bytes:
         return self._client.read(self._gpa + offset, n)
@@ -253,8 +261,13 @@ class GuestSegment(Segment):
     def _write(self, offset: int, source: bytes | U8Array) -> None:
         self._client.write(self._gpa + offset, source)
 
+    def open(self) -> None:
+        self._client = self._space.client()
+
     def _close(self) -> None:
-        self._client.destroy()
+        if hasattr(self, "_client"):
+            self._client.destroy()
+        self.closed = True
 
 
 def _as_byte(byte: int) -> bytes:

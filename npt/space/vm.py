@@ -44,6 +44,7 @@ class Vm(Handle):
         self._vcpus: dict[int, Vcpu] = {}
         self._segments: list[Segment] = []
         self._destroyed = False
+        self._ended = False  # and all that it had is given up
         self._lock = _sync.rlock("vm")  # over which segments and vCPUs there are
         _EVERY.add(self)
 
@@ -101,9 +102,15 @@ class Vm(Handle):
             if segid in self._memsegs:
                 raise InvalidArgument(f"memory segment {segid} exists already")
             obj = self._reservoir.allocate(length, transient=transient)
-            obj.acquire(self)
-            obj.release()  # the reference is the Vm's: a caller can take its own, and cannot give this one up
-            self._memsegs[segid] = obj
+            try:
+                obj.acquire(self)
+                obj.release()  # the reference is the Vm's: a caller can take its own, and cannot give this one up
+                self._memsegs[segid] = obj
+            except BaseException:  # nobody knows it
+                self._memsegs.pop(segid, None)
+                obj.drop(self)
+                obj.__exit__()  # the caller's reference, if it is still there
+                raise
             return obj
 
     def memseg(self, segid: SupportsIndex) -> RamObject:
@@ -202,13 +209,20 @@ class Vm(Handle):
         gpa, length = as_range(gpa, length)
         prot = as_prot(prot, any_of=Prot.READ)
         check_inside(gpa, length, self._space.size)
-        return self._keep(GuestSegment(self._space.client(), gpa, length, prot))
+        return self._keep(GuestSegment(self._space, gpa, length, prot))
 
     def _keep(self, segment: Segment) -> Segment:
-        with self._lock:
-            self._segments = [kept for kept in self._segments if not kept.closed]
-            self._segments.append(segment)
-        return segment
+        """Open a segment and know it, or neither."""
+        try:
+            segment.open()
+            with self._lock:
+                self._check_alive()
+                self._segments = [kept for kept in self._segments if not kept.closed]
+                self._segments.append(segment)
+            return segment
+        except BaseException:
+            segment.close()
+            raise
 
     # -- vCPUs and the end ------------------------------------------------------------------------------------------
 
@@ -254,9 +268,9 @@ class Vm(Handle):
         Raises
         ------
         Deadlock, KickTimeout
-            As for ``VmSpace.close``; it may be called again.
+            As for ``VmSpace.close``; it may be called again, as after an interrupt: what is left to do is done then.
         """
-        if self._destroyed:
+        if self._ended:
             return
         error = self._close_space()  # with no lock: a callback may ask for a vCPU or a segment
         with self._lock:
@@ -269,6 +283,7 @@ class Vm(Handle):
                 vcpu.client.destroy()
         for memseg in self._memsegs.values():
             memseg.drop(self)
+        self._ended = True
         if error is not None:
             raise error
 
