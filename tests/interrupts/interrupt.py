@@ -1,4 +1,4 @@
-"""A ``KeyboardInterrupt`` at a chosen place of a call.
+"""A ``KeyboardInterrupt``, or another error, at a chosen place of a call.
 
 Python delivers a signal between two instructions: here when a function or a line begins, and when a built-in has returned,
 in whatever file the call comes through. The end of a ``with`` block and the word ``try`` are no such places, though a trace
@@ -21,8 +21,8 @@ KINDS = ("call", "line", "c_return")
 class _Interrupt:
     """Raises at the n-th place of a kind."""
 
-    def __init__(self, kind: str, n: int) -> None:
-        self.kind, self.left = kind, n
+    def __init__(self, kind: str, n: int, error: type[BaseException]) -> None:
+        self.kind, self.left, self.error = kind, n, error
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Any:
         code = frame.f_code
@@ -32,7 +32,7 @@ class _Interrupt:
             self.left -= 1
             if self.left == 0:
                 _stop()
-                raise KeyboardInterrupt
+                raise self.error
         return self
 
 
@@ -56,14 +56,14 @@ def _stop() -> None:
     sys.setprofile(None)
 
 
-def interrupted(work: Callable[[], object], kind: str, n: int) -> bool | None:
+def interrupted(work: Callable[[], object], kind: str, n: int, error: type[BaseException] = KeyboardInterrupt) -> bool | None:
     """Call ``work`` with an interrupt at the n-th place; whether it was raised, or None if there are not so many."""
-    interrupt = _Interrupt(kind, n)
+    interrupt = _Interrupt(kind, n, error)
     gc.disable()  # what another test left behind is not to be interrupted
     try:
         (sys.settrace if kind == "line" else sys.setprofile)(interrupt)
         work()
-    except KeyboardInterrupt:
+    except error:
         return True
     finally:
         _stop()
