@@ -167,8 +167,8 @@ def surely(work: Callable[[], object]) -> None:
 
 
 def _ask(work: Callable[[], None], n: int) -> None:
-    """Ask so many threads to do something; those that are missing are made, while Python does not shut down."""
-    with _making, suppress(RuntimeError):
+    """Ask so many threads to do something; those that are missing are made, if they can be: Python may be shutting down."""
+    with _making, suppress(RuntimeError, MemoryError):
         while len(_helpers) < min(n, _MOST_HELPERS):
             helper = threading.Thread(target=_serve, args=(_jobs,), name="npt helps", daemon=True)
             helper.start()
