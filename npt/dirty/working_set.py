@@ -146,8 +146,8 @@ class WorkingSet(Handle):
     Pages count by their address: one that is unmapped stays in what was seen. On nPT a page has A set from when it becomes
     resident, so the next sample counts it, whoever populated it; populate first.
 
-    Takes 4 bytes a page, and 16 for each part and sample; there is one part unless told. An interrupt between a harvest and
-    its entry here loses that sample: the pages look unused.
+    Takes 4 bytes a page, and 16 for each part and sample; there is one part unless told. What an interrupt keeps from being
+    entered here, between a harvest and that, counts for the next sample.
 
     Threads may share a working set: samples count in the order in which they are entered.
     """
@@ -180,6 +180,7 @@ class WorkingSet(Handle):
         if clears:
             space.accessed(gpa, length, clear=True)
         self._start_ns = time.monotonic_ns()
+        self._late: list[U8Array] = []  # read and cleared, but not entered: an interrupt came
 
     def __repr__(self) -> str:
         how = "" if self._clears else ", without clearing"
@@ -228,15 +229,22 @@ class WorkingSet(Handle):
             self._make_room()  # before anything is cleared
         _check_marks(self._space)
         found = self._space.accessed(*self._range, clear=self._clears)  # with no lock of ours: callbacks may ask us things
-        with self._lock:
-            return self._enter(found)
+        try:
+            with self._lock:
+                return self._enter(found)
+        except BaseException:  # an interrupt
+            self._late.append(found)
+            raise
 
     def _enter(self, found: U8Array) -> Sample:
         self._make_room()  # another thread may have taken it
+        for late in self._late:
+            found |= late
         kernels.usage.record(
             found, self._n_pages, self._part_pages, time.monotonic_ns() - self._start_ns, self._last,
             self._reuse, self._first, self._times, self._seen, self._fresh, self._state,
         )  # fmt: skip
+        self._late.clear()
         return self._sample(self._number)
 
     def _sample(self, number: int) -> Sample:
