@@ -3,15 +3,11 @@
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numba import carray, cfunc, types
-
-try:
-    from numpy._core import _multiarray_umath
-except ImportError:  # before numpy 2
-    from numpy.core import _multiarray_umath  # type: ignore[no-redef]
 
 __all__ = ["nth_array_fails"]
 
@@ -32,7 +28,8 @@ _new = ctypes.pythonapi.PyCapsule_New
 _new.restype, _new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-_table = ctypes.cast(_pointer(_multiarray_umath._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+_numpy = import_module(f"numpy.{'_core' if hasattr(np, '_core') else 'core'}._multiarray_umath")
+_table = ctypes.cast(_pointer(_numpy._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
 _set = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(_table[_SET_HANDLER])
 _get = ctypes.PYFUNCTYPE(ctypes.py_object)(_table[_GET_HANDLER])
 
@@ -43,21 +40,21 @@ _two, _three = (ctypes.CFUNCTYPE(ctypes.c_size_t, *[ctypes.c_size_t] * n) for n 
 _own_malloc, _own_calloc, _own_realloc = _two(_OWN.malloc), _three(_OWN.calloc), _three(_OWN.realloc)
 
 
-@cfunc(_size(_count, _size))
+@cfunc(_size(_count, _size))  # type: ignore[untyped-decorator]
 def _malloc(left: Any, n: int) -> Any:
     count = carray(left, 1)
     count[0] -= 1
     return 0 if count[0] == 0 else _own_malloc(0, n)
 
 
-@cfunc(_size(_count, _size, _size))
+@cfunc(_size(_count, _size, _size))  # type: ignore[untyped-decorator]
 def _calloc(left: Any, n: int, size: int) -> Any:
     count = carray(left, 1)
     count[0] -= 1
     return 0 if count[0] == 0 else _own_calloc(0, n, size)
 
 
-@cfunc(_size(_count, _size, _size))
+@cfunc(_size(_count, _size, _size))  # type: ignore[untyped-decorator]
 def _realloc(left: Any, address: int, n: int) -> Any:
     count = carray(left, 1)
     count[0] -= 1

@@ -59,6 +59,11 @@ ODD = np.full(0x40, 0x55, np.uint8)
 THREE_PAGES = np.full((3, PAGE), 3, np.uint8)
 
 
+def _close(guest: Guest) -> None:
+    guest.release()
+    guest.space.close()
+
+
 def _run(vcpu: Callable[[Guest], Vcpu], how: str) -> Callable[[Guest], object]:
     write = np.array([True, True, True, False])
     return lambda g: getattr(vcpu(g), how)(RUN_GPAS, write=write, values=[1, 2, 3, 4], into=g.loads)
@@ -91,7 +96,7 @@ MAPPINGS: dict[str, Call] = {
     "VmSpace.populate": _call(lambda g: g.space.populate(0, N_PAGES * PAGE), RESIDENT),
     "VmSpace.client": _call(lambda g: g.space.client()),
     "VmSpace.destroy": _bare_call(lambda g: g.empty.destroy()),
-    "VmSpace.close": _call(lambda g: (g.release(), g.space.close()), ALL),
+    "VmSpace.close": _call(_close, ALL),
     "VmSpace, looking": _call(
         lambda g: (g.space.translate([0, SIZE - 1]), g.space.pte(0), g.space.ptes(0, PAGE), g.space.resident(0, SIZE))
     ),

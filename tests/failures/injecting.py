@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from sys import modules
 from typing import Any, NamedTuple
 
@@ -15,20 +16,19 @@ from npt.table.vacancy import Vacancy
 from tests.failures.arrays import nth_array_fails
 from tests.interrupts.interrupt import KINDS, interrupted
 
+_testcapi: Any = None
 with suppress(ImportError):  # not every Python comes with it
-    import _testcapi
+    _testcapi = import_module("_testcapi")
 
 __all__ = ["INJECTORS", "Injector", "Place", "failing_at", "has_testcapi"]
 
 Injector = Callable[[Callable[[], object], int], bool | None]
 """Call something, and have its n-th chance to fail taken: whether that was raised, or None if there are fewer chances."""
 
-_IN_A_ROW = 8  # allocations that fail, so that one that does not matter is not taken for the last
-
 
 def has_testcapi() -> bool:
     """Whether this Python can have its own memory run out."""
-    return "_testcapi" in globals()
+    return _testcapi is not None
 
 
 class _Nth:
@@ -72,12 +72,12 @@ def no_array(work: Callable[[], object], n: int) -> bool | None:
 
 
 def no_memory(work: Callable[[], object], n: int) -> bool | None:
-    """Python's own allocator fails at the n-th time, and at some behind it; numba may call that a SystemError."""
+    """Python's own allocator fails at the n-th time; what did not matter to the call looks like the end of its chances."""
     with _no_collector():
         try:
             _testcapi.set_nomemory(n, n + 1)
             work()
-        except (MemoryError, SystemError):
+        except (MemoryError, SystemError):  # that is what numba makes of it
             return True
         except RuntimeError as error:
             if "can't allocate lock" in str(error):
@@ -86,19 +86,6 @@ def no_memory(work: Callable[[], object], n: int) -> bool | None:
         finally:
             _testcapi.remove_mem_hooks()
     return None
-
-
-def more_memory(work: Callable[[], object], n: int) -> bool:
-    """Whether a call wants memory as often as that: it fails when it gets none from then on, for a while."""
-    with _no_collector():
-        try:
-            _testcapi.set_nomemory(n, n + _IN_A_ROW)
-            work()
-        except (MemoryError, SystemError, RuntimeError):
-            return True
-        finally:
-            _testcapi.remove_mem_hooks()
-    return False
 
 
 # -- calls inside -------------------------------------------------------------------------------------------------------

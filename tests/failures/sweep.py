@@ -1,5 +1,6 @@
 """A call that fails at each of its places, one after the other, each time on a new guest."""
 
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import chain
 from zlib import crc32
@@ -16,24 +17,31 @@ FORMATS = {"ept": EPT, "npt": NPT}
 _MOST = 5000  # places that no call has
 
 
-def sweep(name: str, form: str, inject: Injector, *, step: int = 1) -> int:
+def sweep(name: str, form: str, inject: Injector, *, step: int = 1, patience: int = 1) -> int:
     """Make a call fail at each of its places, or at the first and each ``step``-th; how many failed.
+
+    It is over when the call runs through, ``patience`` times in a row.
 
     Afterwards the state is as before, or as if the call had been made, or between the two where the contract says so; all
     invariants hold, no lock is held, and the call can be made again.
     """
     call = CALLS[name]
     before, done = _expected(name, form)
-    failed = 0
+    failed = through = 0
     for n in chain([1], range(2 + crc32(name.encode()) % step, _MOST, step)):  # other places for each call
         try:
-            if not _fail_once(call, FORMATS[form], partial(inject, n=n), before, done):
-                return failed
-            failed += 1
+            has_failed = _fail_once(call, FORMATS[form], partial(_inject, inject, n), before, done)
         except BaseException as error:
             error.add_note(f"{name} failed at place {n}")
             raise
+        failed, through = failed + has_failed, 0 if has_failed else through + 1
+        if through == patience:
+            return failed
     raise AssertionError(f"{name} has more than {_MOST} places")
+
+
+def _inject(inject: Injector, n: int, work: Callable[[], object]) -> bool | None:
+    return inject(work, n)
 
 
 @cache
@@ -48,7 +56,9 @@ def _expected(name: str, form: str) -> tuple[State, State]:
     return before, done
 
 
-def _fail_once(call: Call, form: PteFormat, inject: partial[bool | None], before: State, done: State) -> bool:
+def _fail_once(
+    call: Call, form: PteFormat, inject: Callable[[Callable[[], object]], bool | None], before: State, done: State
+) -> bool:
     guest = call.guest(form)
     outcome = inject(partial(call.work, guest))
     assert outcome is not False, "the failure was swallowed"

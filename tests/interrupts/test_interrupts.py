@@ -29,7 +29,8 @@ NO_BUILT_INS = {"VmPage.mark_dirty", "Vm.memseg"}  # that one could be interrupt
 
 def go_through(name: str, kind: str, form: str) -> int:
     """Interrupt a call at its places; how many there are."""
-    load_all(), warm_up()  # kernels are compiled in another thread, which no interrupt reaches
+    load_all()
+    warm_up()  # kernels are compiled in another thread, which no interrupt reaches
     return sweep(name, form, INJECTORS[f"interrupt at a {kind}"], step=1 if LONG else 2)
 
 
