@@ -23,7 +23,7 @@ class Call:
     between
         Parts of the guest's state that may be between before and after when it fails.
     undone
-        Who failed has done nothing: what it found must be there to be found again.
+        Who failed has done nothing: nobody got what it found or made.
     guest
         What it needs.
     """
@@ -32,6 +32,11 @@ class Call:
     between: frozenset[str] = frozenset()
     undone: bool = False
     guest: type[Guest] = Guest
+
+    @property
+    def harvests(self) -> bool:
+        """Whether it takes bits away."""
+        return self.undone and self.between >= TOLD
 
 
 RESIDENT = frozenset(("entries", "resident"))  # a page that was made resident stays so
@@ -47,8 +52,8 @@ def _bare_call(work: Callable[[BareGuest], object], *between: frozenset[str] | s
     return Call(work, _union(between), guest=BareGuest)
 
 
-def _vm_call(work: Callable[[VmGuest], object], *between: frozenset[str] | str) -> Call:
-    return Call(work, _union(between), guest=VmGuest)
+def _vm_call(work: Callable[[VmGuest], object], *between: frozenset[str] | str, undone: bool = False) -> Call:
+    return Call(work, _union(between), undone, VmGuest)
 
 
 def _union(parts: tuple[frozenset[str] | str, ...]) -> frozenset[str]:
@@ -94,7 +99,7 @@ MAPPINGS: dict[str, Call] = {
     "VmSpace.unmap": _call(lambda g: g.space.unmap(0, N_PAGES * PAGE), TOLD),
     "VmSpace.unmap elsewhere": _call(lambda g: g.space.unmap(FAR, 2 * PAGE), TOLD),
     "VmSpace.populate": _call(lambda g: g.space.populate(0, N_PAGES * PAGE), RESIDENT),
-    "VmSpace.client": _call(lambda g: g.space.client()),
+    "VmSpace.client": _call(lambda g: g.space.client(), undone=True),
     "VmSpace.destroy": _bare_call(lambda g: g.empty.destroy()),
     "VmSpace.close": _call(_close, ALL),
     "VmSpace, looking": _call(
@@ -119,9 +124,9 @@ DIRTY: dict[str, Call] = {
 }
 
 CLIENTS: dict[str, Call] = {
-    "VmClient.hold": _call(lambda g: g.client.hold(7 * PAGE, Prot.RW), RESIDENT),
-    "VmClient.hold with checks": _call(lambda g: g.client.hold(7 * PAGE, 3, defer_dirty=True), RESIDENT),
-    "VmClient.hold_many": _call(lambda g: g.client.hold_many([6 * PAGE, 7 * PAGE], Prot.RW), RESIDENT),
+    "VmClient.hold": _call(lambda g: g.client.hold(7 * PAGE, Prot.RW), RESIDENT, undone=True),
+    "VmClient.hold with checks": _call(lambda g: g.client.hold(7 * PAGE, 3, defer_dirty=True), RESIDENT, undone=True),
+    "VmClient.hold_many": _call(lambda g: g.client.hold_many([6 * PAGE, 7 * PAGE], Prot.RW), RESIDENT, undone=True),
     "VmClient.fault": _call(lambda g: g.client.fault(7 * PAGE, Prot.READ), RESIDENT),
     "VmClient.fault_many": _call(lambda g: g.client.fault_many([7 * PAGE, FAR], Prot.READ), RESIDENT),
     "VmClient.read": _call(lambda g: (g.client.read(8, 8), g.client.read(7 * PAGE, 8)), RESIDENT),
@@ -131,7 +136,7 @@ CLIENTS: dict[str, Call] = {
     "VmClient.write across pages": _call(lambda g: g.client.write(PAGE - 4, b"x" * (6 * PAGE + 8)), RESIDENT),
     "VmClient.on_invalidate": _call(lambda g: g.idle.on_invalidate(divmod)),
     "VmClient.table_enter and exit": _call(lambda g: g.idle.table_enter() and g.idle.table_exit(), "clients"),  # type: ignore[func-returns-value]
-    "VmClient.clone": _call(lambda g: g.client.clone()),
+    "VmClient.clone": _call(lambda g: g.client.clone(), undone=True),
     "VmClient.destroy": _call(lambda g: g.idle.destroy()),
     "VmClient.release_all": _call(lambda g: g.neighbour.release_all(), "holds", "clients", "entries"),
     "VmPage.readable": _call(lambda g: (g.page.readable(), g.page.pfn, g.page.prot, g.page.next)),
@@ -157,8 +162,8 @@ VMS: dict[str, Call] = {
     "Vm.memseg": _vm_call(lambda g: g.vm.memseg(0)),
     "Vm.map_memseg": _vm_call(lambda g: g.vm.map_memseg(0, VM_AT + VM_PAGES * PAGE, PAGE, Prot.RW, PAGE)),
     "Vm.unmap_memseg": _vm_call(lambda g: g.vm.unmap_memseg(VM_AT, VM_PAGES * PAGE), TOLD),
-    "Vm.map_object": _vm_call(lambda g: g.vm.map_object(0, 0, PAGE, Prot.RW)),
-    "Vm.map_guest": _vm_call(lambda g: g.vm.map_guest(VM_AT, PAGE, Prot.RW)),
+    "Vm.map_object": _vm_call(lambda g: g.vm.map_object(0, 0, PAGE, Prot.RW), undone=True),
+    "Vm.map_guest": _vm_call(lambda g: g.vm.map_guest(VM_AT, PAGE, Prot.RW), undone=True),
     "Vm.vcpu": _vm_call(lambda g: g.vm.vcpu(1, tlb=4)),
     "Vm.vcpu that there is": _vm_call(lambda g: g.vm.vcpu(0)),
     "Vm.destroy": _vm_call(lambda g: g.vm.destroy(), ALL),

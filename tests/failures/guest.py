@@ -21,6 +21,7 @@ from npt import (
     VmPage,
     VmSpace,
 )
+from npt._types import U8Array
 from npt.space.gate import Holder
 from npt.testing import check
 
@@ -97,14 +98,22 @@ class Guest:
             _check_locks(space)
             check(space)
 
+    def check_marked(self, before: bytes) -> None:
+        """Every page whose bytes are others than before is in the log now, or will be at its release."""
+        if self.space.destroyed or not self.space.tracking:
+            return
+        bytes_now = self.reservoir.buffer.reshape(-1, PAGE)
+        changed = np.flatnonzero((bytes_now != np.frombuffer(before, np.uint8).reshape(-1, PAGE)).any(axis=1))
+        pfns = {int(frame) + self.reservoir.base_pfn for frame in changed}
+        pages = {page for page in self.mapped() if self.space.translate([page << 12])[0] in pfns}
+        assert pages <= _pages_of(self.space.peek_dirty(0, SIZE)) | self.held(), "written, and not in the log"
+
     def check_log(self, owed: set[int]) -> None:
         """Release what is held: then every page that was written is in the log, if it is still mapped."""
         self.release()
         if self.space.destroyed or not self.space.tracking:
             return
-        log = self.space.track_dirty(0, SIZE)
-        logged = set(np.flatnonzero(np.unpackbits(log, bitorder="little")).tolist())
-        assert owed & self.mapped() <= logged
+        assert owed & self.mapped() <= _pages_of(self.space.track_dirty(0, SIZE))
 
     def release(self) -> None:
         """Give up what is held."""
@@ -200,6 +209,10 @@ def _look_up(client: Holder) -> None:
     assert isinstance(client, VmClient)
     with suppress(Fault, Orphaned, StaleHandle):
         client.gate.look(partial(client._find, SIZE, Prot.READ))
+
+
+def _pages_of(bitmap: U8Array) -> set[int]:
+    return set(np.flatnonzero(np.unpackbits(bitmap, bitorder="little")).tolist())
 
 
 def _is_held(page: VmPage) -> bool:

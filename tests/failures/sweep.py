@@ -67,13 +67,14 @@ def _fail_once(
     found = state_of(guest)
     if outcome:
         _check(call, found, before, done)
+        guest.check_marked(before["bytes"])  # type: ignore[arg-type]
         owed = guest.written | guest.held()
         _again(call, guest)
         guest.check()
         if _is(before, found, call.between) and len(guest.new) < 2:
             wanted = {part: value for part, value in done.items() if part not in GROWING}
             assert _differences(state_of(guest), wanted) == []
-        if not call.undone:  # else the second call got the bits
+        if not call.harvests:  # else the second call got the bits
             guest.check_log(owed)
     else:
         assert _differences(found, done) == []
