@@ -146,7 +146,8 @@ MUTANTS = (
                 _CALLS,
                 "            return core.table.peek(window, _selection(window, select), core.format.masks.dirty)",
                 "            found = window.words()\n"
-                "            core.table.harvest(window, _selection(window, select), core.format.masks.dirty, found, still=False)\n"
+                "            chosen = _selection(window, select)\n"
+                "            core.table.harvest(window, chosen, core.format.masks.dirty, found, still=False)\n"
                 "            return window.bitmap(found)",
             ),
         ),
@@ -279,7 +280,8 @@ MUTANTS = (
                 "                    core.tracking, exclusion.switching = enabled, False\n",
                 "                    core.tracking, exclusion.switching = enabled, False\n"
                 "                    whole = Window(0, core.size)\n"
-                "                    core.table.harvest(whole, NO_SELECTION, core.format.masks.dirty, whole.words(), still=False)\n",
+                "                    dirty = core.format.masks.dirty\n"
+                "                    core.table.harvest(whole, NO_SELECTION, dirty, whole.words(), still=False)\n",
             ),
         ),
         _OF_CALLS,

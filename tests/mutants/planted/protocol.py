@@ -147,9 +147,11 @@ MUTANTS = (
         (
             (
                 _ENDING,
-                "        self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record)\n        self._shoot_down()",
+                "        self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record)\n"
+                "        self._shoot_down()",
                 "        self._core.untold.add(self._mapping.gpa)\n        self._tell()\n"
-                "        self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record)\n        self._shoot_down()",
+                "        self._core.table.vacate(self._mapping.gpa, self._mapping.length, self._record)\n"
+                "        self._shoot_down()",
             ),
         ),
         _OF_CALLBACKS,
@@ -184,8 +186,10 @@ MUTANTS = (
         (
             (
                 _CALLS,
-                "                    exclusion.kick()\n                    core.tracking, exclusion.switching = enabled, False\n",
-                "                    core.tracking, exclusion.switching = enabled, False\n                    exclusion.kick()\n",
+                "                    exclusion.kick()\n"
+                "                    core.tracking, exclusion.switching = enabled, False\n",
+                "                    core.tracking, exclusion.switching = enabled, False\n"
+                "                    exclusion.kick()\n",
             ),
         ),
         _OF_TIMEOUTS,

@@ -94,7 +94,8 @@ MUTANTS = (
         (
             (
                 _USAGE,
-                "total = _rotate(a, _R1) + _rotate(b, _R7) + _rotate(c, _R12) + _rotate(d, _R18)\n    total = _merge(_merge(_merge(_merge(total, a), b), c), d) + _PAGE",
+                "total = _rotate(a, _R1) + _rotate(b, _R7) + _rotate(c, _R12) + _rotate(d, _R18)\n"
+                "    total = _merge(_merge(_merge(_merge(total, a), b), c), d) + _PAGE",
                 "total = _rotate(a, _R1) + _rotate(b, _R7)\n    total = _merge(_merge(total, a), b) + _PAGE",
             ),
         ),

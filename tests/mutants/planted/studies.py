@@ -97,7 +97,8 @@ MUTANTS = (
         (
             (
                 _POLICIES,
-                "        if progress.fits:\n            return Verdict.STOP\n        if progress.elapsed < self.timeout * _SECOND:\n"
+                "        if progress.fits:\n            return Verdict.STOP\n"
+                "        if progress.elapsed < self.timeout * _SECOND:\n"
                 "            return Verdict.GO_ON\n",
                 "        if progress.elapsed < self.timeout * _SECOND:\n"
                 "            return Verdict.STOP if progress.fits else Verdict.GO_ON\n",
