@@ -59,6 +59,15 @@ def test_runs__long_ones(stretch: list[tuple[int, int]]) -> None:
     assert plain(dirty.runs(bitmap)) == stretches(pages)
 
 
+@pytest.mark.parametrize("end", [4095, 4096, 4097, 8191, 8192, 8193, 12288])
+@pytest.mark.parametrize("first", [0, 1, 4032, 4095, 4096, 4097])
+def test_runs__over_whole_blocks(first: int, end: int) -> None:
+    """A run that starts or ends where a block of 4096 pages does, clear blocks behind it, and one more run far behind."""
+    pages = set(range(first, end)) | {24_000}
+    bitmap = dirty.from_pages(sorted(pages), 24_576)
+    assert plain(dirty.runs(bitmap)) == stretches(pages)
+
+
 def test_runs__more_than_the_first_stream_holds() -> None:
     """Many runs are counted first, then found; the stream goes on where it stopped."""
     bitmap, pages = make(100_003, 0.5)

@@ -223,6 +223,29 @@ def test_release__zeroes_what_somebody_wrote() -> None:
     assert [bool(marks.any()) for marks in tree.marks] == [False] * 4
 
 
+@pytest.mark.parametrize(("first", "end"), RANGES)
+def test_release__once_more_does_no_harm(first: int, end: int) -> None:
+    """Who was interrupted releases the same record again: no table is free twice."""
+    tree = Tree()
+    tree.build(first, end)
+    _, unlinked = tree.vacate(first, end)
+    tree.release(unlinked)
+    tree.release(unlinked)
+    tree.audit([])
+
+
+@pytest.mark.parametrize(("first", "end"), RANGES)
+def test_relink__once_more_does_no_harm(first: int, end: int) -> None:
+    """Nor is a table counted twice that is linked back again."""
+    tree = Tree()
+    tree.build(first, end)
+    _, unlinked = tree.vacate(first, end)
+    tree.relink(unlinked)
+    tree.relink(unlinked)
+    tree.build(first, end)
+    tree.audit([(first, end)])
+
+
 @pytest.mark.parametrize("mark", [0, 1, 3])
 def test_release__freed_tables_are_clean(mark: int) -> None:
     """Whatever was known of them; others keep what is."""

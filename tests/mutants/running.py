@@ -6,9 +6,9 @@ Each mutant gets a copy of the checkout, so that the real files are never touche
 tests of a mutant that is not of kernels compile is kept for the next in the cache of the real checkout; a mutant of kernels has
 a cache of its own, because its kernels are others.
 
-A mutant is killed if one of its tests fails, by an assertion or an error inside of the test. If the tests cannot be collected,
-a fixture fails, numba cannot compile what was planted, or the process dies, that says nothing about the tests: it is broken.
-So is one that hangs, unless it is said to.
+A mutant is killed if one of its tests fails, by an assertion or an error inside of the test, or at its end, where fixtures look
+whether anything has leaked. If the tests cannot be collected or a fixture cannot be made, if numba cannot compile what was
+planted, or the process dies, that says nothing about the tests: it is broken. So is one that hangs, unless it is said to.
 """
 
 import json
@@ -114,7 +114,7 @@ class Running:
 
 
 def _judge(mutant: Mutant, code: int | None, failures: list[dict[str, str]], said: str) -> Verdict:
-    told = [one for one in failures if one["when"] == "call" and not one["raised"].startswith(_NOT_OF_TESTS)]
+    told = [one for one in failures if one["when"] != "setup" and not one["raised"].startswith(_NOT_OF_TESTS)]
     if code is None:
         return Verdict(mutant.name, KILLED if mutant.hangs else BROKEN, "(does not end)", said)
     if code == _PASSED:

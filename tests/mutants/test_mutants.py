@@ -141,13 +141,14 @@ Untypeable.__module__ = "numba.core.errors"
 @pytest.fixture
 def three():
     assert add(1, 2) != 4
-    return add(1, 2)
+    yield add(1, 2)
+    assert add(1, 2) != 5
 
 def test_add__is_exact():
     assert add(2, 2) == 4
 
 def test_add__of_a_fixture(three):
-    assert three == 3
+    assert three in (3, 5)
 
 def test_add__ends():
     while add(1, 1) == 7:
@@ -201,6 +202,7 @@ def told(mutant: Mutant, limit: float, **_: object) -> Verdict:
         (_mutant("return b + a"), LIMIT, SURVIVED, ""),
         (_mutant("numbers", old="two numbers"), LIMIT, SURVIVED, ""),
         (_mutant("return 4", only="fixture"), LIMIT, BROKEN, ""),
+        (_mutant("return 5", only="fixture"), LIMIT, KILLED, "test_add__of_a_fixture"),
         (_mutant("return nothing\nnothing = 1 / 0"), LIMIT, BROKEN, ""),
         (_mutant("return 11 if a == 3 else a + b"), LIMIT, BROKEN, ""),
         (_mutant("return 12 if a == 3 else a + b"), LIMIT, BROKEN, ""),
@@ -208,7 +210,20 @@ def told(mutant: Mutant, limit: float, **_: object) -> Verdict:
         (_mutant("return 7 if a == b == 1 else a + b"), 5.0, BROKEN, ""),
         (_mutant("return 7 if a == b == 1 else a + b", hangs=True), 5.0, KILLED, ""),
     ],
-    ids=["assertion", "error", "same", "comment", "fixture", "import", "dies", "not compiled", "no test", "hangs", "meant to"],
+    ids=[
+        "assertion",
+        "error",
+        "same",
+        "comment",
+        "fixture",
+        "leak",
+        "import",
+        "dies",
+        "not compiled",
+        "no test",
+        "hangs",
+        "meant to",
+    ],
 )
 def test_run__tells(mutant: Mutant, limit: float, verdict: str, test: str, done: Done) -> None:
     """Killed where a test failed, or did not end and was meant to; broken where none could."""

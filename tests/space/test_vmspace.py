@@ -13,6 +13,7 @@ from npt import (
     NO_PFN,
     NPT,
     BeyondSpace,
+    FaultCode,
     InvalidArgument,
     MmioObject,
     NoSuchMapping,
@@ -257,6 +258,20 @@ def test_map__adopts_a_reservoir(bare: VmSpace, ram: RamObject) -> None:
         map_at(bare, foreign, 0)
 
 
+@pytest.mark.parametrize("first", ["ram", "mmio"])
+def test_map_mmio__right_beside_ram(bare: VmSpace, ram: RamObject, reservoir: Reservoir, first: str) -> None:
+    """Device memory may end where the reservoir begins, and begin where it ends, whichever comes first."""
+    begin, end = reservoir.base_pfn * PAGE, reservoir.base_pfn * PAGE + reservoir.limit
+    if first == "ram":
+        map_at(bare, ram, 0)
+    for gpa, hpa in ((MIB, begin - PAGE), (2 * MIB, end)):
+        bare.map_mmio(gpa, PAGE, hpa).release()
+    map_at(bare, ram, GIB)
+    for hpa in (begin, end - PAGE):
+        with pytest.raises(InvalidArgument):
+            bare.map_mmio(3 * MIB, PAGE, hpa)
+
+
 def test_map__first_ram_may_not_be_under_mmio(bare: VmSpace, ram: RamObject) -> None:
     """Device memory that was mapped first keeps RAM of the same frames out."""
     mmio = bare.map_mmio(0, PAGE, ram.pfn_at(0) * PAGE)
@@ -327,6 +342,18 @@ def test_unmap__leaves_neighbours_alone(space: VmSpace, ram: RamObject) -> None:
     space.unmap(0, ram.length)
     assert (space.pte(ram.length), space.resident_count, space.pte(0)) == (kept, 16, 0)
     assert space.translate([ram.length]).tolist() == [ram.pfn_at(0)]
+
+
+def test_unmap__neighbours_can_still_be_looked_up(space: VmSpace, client: VmClient, ram: RamObject) -> None:
+    """Pages of the mappings on either side that were never resident, up to the borders."""
+    map_at(space, ram, ram.length)
+    map_at(space, ram, 2 * ram.length)
+    space.unmap(ram.length, ram.length)
+    last = ram.length - PAGE
+    for gpa, offset in ((last, last), (2 * ram.length, 0), (2 * ram.length + last, last)):
+        client.fault(gpa, Prot.READ)
+        assert space.translate([gpa]).tolist() == [ram.pfn_at(offset)]
+    assert client.fault_many([ram.length, 2 * ram.length - PAGE], Prot.READ).tolist() == [FaultCode.NOMAP] * 2
 
 
 def test_unmap__and_map_again_starts_afresh(space: VmSpace, client: VmClient, ram: RamObject) -> None:

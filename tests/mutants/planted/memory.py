@@ -146,9 +146,9 @@ MUTANTS = (
         _OF_RESIZE,
     ),
     Mutant(
-        "resize: a chunk too far",
-        "the last step goes past the target",
-        ((_LEDGER, "min(step, max(target - self.size, 0))", "step if target > self.size else 0"),),
+        "resize: all at once",
+        "a resize in chunks moves everything in one step",
+        ((_RESERVOIR, "(chunk or self._limit) >> PAGE_SHIFT", "self._limit >> PAGE_SHIFT"),),
         _OF_RESIZE,
     ),
     Mutant(

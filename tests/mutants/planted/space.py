@@ -82,10 +82,16 @@ MUTANTS = (
         ("tests/space/test_order_of_checks.py", "tests/space/test_vmspace.py", "tests/space/test_bad_input.py"),
     ),
     Mutant(
-        "mmio: beside RAM",
+        "mmio: before RAM",
         "device memory that ends where the reservoir begins is refused",
         ((_CORE, "first + n_pages > reservoir.base_pfn", "first + n_pages >= reservoir.base_pfn"),),
-        ("tests/space/test_entries.py", "tests/space/test_vmspace.py", "tests/space/test_order_of_checks.py"),
+        _OF_SPACE,
+    ),
+    Mutant(
+        "mmio: behind RAM",
+        "device memory that begins where the reservoir ends is refused",
+        ((_CORE, "and first < end and", "and first <= end and"),),
+        _OF_SPACE,
     ),
     Mutant(
         "order of checks: unmap looks for the mapping first",

@@ -95,6 +95,19 @@ MUTANTS = (
         interpreted=True,
     ),
     Mutant(
+        "relink: a table twice",
+        "who links a record back again counts its tables again",
+        (
+            (
+                _TABLES,
+                "np.uint64(table_bits)))\n            unlinked[row, _TABLE] = np.uint32(_DONE)\n",
+                "np.uint64(table_bits)))\n",
+            ),
+        ),
+        _OF_TABLES,
+        interpreted=True,
+    ),
+    Mutant(
         "walk: wrong shift under the root",
         "the root is indexed by the bits of the level below it",
         ((_WALK, "(region >> _EIGHTEEN) & _INDEX), region)", "(region >> _NINE) & _INDEX), region)"),),
