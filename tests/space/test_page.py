@@ -114,6 +114,17 @@ def test_release__tells_of_its_own_mapping_only(space: VmSpace, client: VmClient
     assert dirty(space, 0x200000, PAGE) == [0]
 
 
+def test_release__neighbours_of_an_unmapped_range_stay(space: VmSpace, client: VmClient, ram: RamObject) -> None:
+    """Pages right before and right behind the range are as they were; its own first and last are not."""
+    map_at(space, ram, ram.length)
+    map_at(space, ram, 2 * ram.length)
+    first, end = ram.length, 2 * ram.length
+    pages = [client.hold(gpa, Prot.RW) for gpa in (first - PAGE, first, end - PAGE, end)]
+    space.unmap(ram.length, ram.length)
+    assert [page.release() for page in pages] == [False, True, True, False]
+    assert space.peek_dirty(first - PAGE, PAGE).tolist() == space.peek_dirty(end, PAGE).tolist() == [1]
+
+
 def test_unmap__a_hold_keeps_the_object(space: VmSpace, client: VmClient, ram: RamObject, reservoir: Reservoir) -> None:
     """A page held beyond its mapping has a reference of its own, until its release."""
     page, again = client.hold(0, Prot.RW), client.hold(0, Prot.RW)

@@ -195,7 +195,8 @@ MUTANTS = (
         "release: twice",
         "a page that was released may be released again",
         ((_HOLDING, "        self._check_own()\n        page._holder()\n", "        self._check_own()\n"),),
-        ("tests/space/test_stale_handles.py", "tests/space/test_page.py"),
+        ("tests/space/test_queueing.py",),
+        "release",
     ),
     Mutant(
         "release: still counted",
@@ -297,15 +298,9 @@ MUTANTS = (
         _OF_SEGMENT,
     ),
     Mutant(
-        "segment: first page of a scattered object's run",
-        "the first byte of each run but the first is looked for in the run before",
-        (
-            (
-                _SEGMENT,
-                "run = bisect_right(self._starts, offset) - 1",
-                "run = max(bisect_right(self._starts, offset - 1) - 1, 0)",
-            ),
-        ),
+        "segment: in the middle of a scattered object's run",
+        "bytes in the middle of a run are those at its start",
+        ((_SEGMENT, "at = self._places[run] + offset - self._starts[run]", "at = self._places[run]"),),
         _OF_SEGMENT,
     ),
     Mutant(
