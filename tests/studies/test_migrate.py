@@ -196,6 +196,25 @@ def test_migrate__fails_at_any_round(round: int, error: type[BaseException], pol
 
 
 @pytest.mark.parametrize("round", range(1, 6))
+def test_migrate__that_fails_late_puts_back_what_every_send_took(round: int) -> None:
+    """Pages that were written once, long before: each send harvests others."""
+
+    def fail(number: int, sent: int, of: int) -> None:
+        if number == round:
+            raise Failure
+
+    slow = Timed(writer(f"sequential:pages={N_PAGES},windows=50,accesses=30"), pages_per_second=0.4 * RATE / PAGE)
+    with hosts() as (source, target):
+        before = source.memory.copy()
+        with pytest.raises(Failure):
+            migrate(source.space, target.space, slow, policy="freebsd", bandwidth=RATE, gpa=BASE, progress=fail)
+        changed = set(np.flatnonzero((source.memory != before).any(axis=1)).tolist())
+        assert changed == dirty(source.space)
+        assert len(changed) < N_PAGES
+        assert 0 in changed or round == 1
+
+
+@pytest.mark.parametrize("round", range(1, 6))
 def test_migrate__whose_target_goes_away(round: int) -> None:
     """The log is whole, and another target gets everything."""
     with hosts(EPT, EPT, NPT) as (source, target, other):

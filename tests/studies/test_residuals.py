@@ -50,6 +50,20 @@ def test_residuals__of_independent_writes() -> None:
     assert rows[0]["independent_residual"] < -0.2 < 0.2 < rows[-1]["independent_residual"]  # a window is hot, many are less so
 
 
+def test_residuals__of_a_guest_that_is_slowed_down() -> None:
+    """Independent writes keep to their model there, too, where at full speed they would be half as many again."""
+    found = residuals(
+        writer("uniform:pages=20000,windows=4000,accesses=100"), bandwidth=100 * MIB, dirty_rate=90 * MIB,
+        policy="qemu:auto_converge=yes,initial=60", downtime=0.02, max_rounds=6,
+    )  # fmt: skip
+    rows = [row for row in found.rows if row["engine_bytes"] is not None]
+    assert len(rows) > 4
+    assert all(abs(row["independent_residual"]) < 0.02 for row in rows[1:])
+    before, last = rows[-2:]
+    at_full_speed = 20_000 * PAGE * -math.expm1(-90 * MIB * before["engine_ns"] / 1e9 / (20_000 * PAGE))
+    assert last["engine_bytes"] < at_full_speed / 1.5
+
+
 def test_residuals__where_some_pages_are_hot() -> None:
     """A third to a half less: few of a window's pages are not dirty yet."""
     found = [row["residual"] for row in of("zipf:pages=100000,windows=400,accesses=10000").rows[1:]]
