@@ -181,9 +181,12 @@ MUTANTS = (
         ("tests/studies/test_rates.py",),
     ),
     Mutant(
-        "rates: a period without its harvest before",
-        "what was written before a period counts in it",
-        ((_RATES, "        guest.space.track_dirty(*guest.range)\n        sample_seed", "        sample_seed"),),
+        "rates: periods add up",
+        "what was written in earlier periods counts in each",
+        (
+            (_RATES, "        guest.space.track_dirty(*guest.range)\n        sample_seed", "        sample_seed"),
+            (_RATES, "by_bitmap(guest.space.track_dirty(", "by_bitmap(guest.space.peek_dirty("),
+        ),
         ("tests/studies/test_rates.py",),
     ),
     Mutant(
