@@ -107,4 +107,4 @@ def _in_file(function: Any, edits: list[tuple[str, str]], root: Path) -> Edit:
         if text.count(old) != 1:
             raise Stale(f"{file} has this {text.count(old)} times, not once: {old!r}")
         text = text.replace(old, new)
-    return str(file), lines, textwrap.indent(text, margin)
+    return file.as_posix(), lines, textwrap.indent(text, margin)

@@ -31,7 +31,7 @@ __all__ = ["BROKEN", "KILLED", "LIMIT", "SURVIVED", "Running", "Verdict", "copie
 
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 LIMIT = 600.0  # seconds for the tests of one mutant; much more than any takes on a machine that has other work, too
-_HANG = 90.0  # for those that are meant to hang
+_HANG = 60.0  # for those that are meant to hang
 _TOLD = 3000  # characters of what pytest said
 _PASSED, _FAILED = 0, 1  # what pytest says
 _COPIED = ("npt", "tests", "pyproject.toml", "README.md")
@@ -127,7 +127,10 @@ def _judge(mutant: Mutant, code: int | None, failures: list[dict[str, str]], sai
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End what is left of the process and those that it began."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
         process.wait()
 
 

@@ -246,9 +246,8 @@ MUTANTS = (
                 "                if False:\n                    raise Orphaned",
             ),
         ),
-        ("tests/space/test_source_differences.py", "tests/threads/test_many.py"),
-        "274 or close",
-        hangs=True,
+        ("tests/space/test_source_differences.py",),
+        "274",
     ),
     Mutant(
         "close that failed: newcomers still refused",

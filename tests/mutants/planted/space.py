@@ -79,7 +79,7 @@ MUTANTS = (
         "map: RAM of another reservoir",
         "frames of two reservoirs are mixed",
         ((_CORE, "elif obj.reservoir is not self.reservoir:", "elif False:"),),
-        ("tests/space/test_order_of_checks.py", "tests/space/test_vmspace.py", "tests/space/test_bad_input.py"),
+        _ORDER,
     ),
     Mutant(
         "mmio: before RAM",
@@ -136,6 +136,19 @@ MUTANTS = (
         "of pages held together the one behind an unmapped range counts as unmapped",
         ((_PAGE, "(self._gpas < np.uint64(gpa + length))", "(self._gpas <= np.uint64(gpa + length))"),),
         _OF_PAGES,
+    ),
+    Mutant(
+        "unmap: never ends with a page held",
+        "the loop over held pages steps the wrong variable, as in the source (line 1048)",
+        (
+            (
+                _HOLDING,
+                "            for page in tuple(self._pages):\n                if gpa",
+                "            page = next(iter(self._pages), VmPage())\n            while self._pages:\n                if gpa",
+            ),
+        ),
+        ("tests/space/test_source_differences.py::test_1048__unmap_with_pages_held_ends",),
+        hangs=True,
     ),
     Mutant(
         "hold: early drop",
