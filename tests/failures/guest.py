@@ -93,6 +93,7 @@ class Guest:
     def check(self) -> None:
         """All invariants hold, and nobody has a lock."""
         assert not self.reservoir._lock._is_owned()
+        assert self.objects
         assert not any(obj._lock._is_owned() for obj in self.objects.values())
         for space in self.spaces.values():
             _check_locks(space)

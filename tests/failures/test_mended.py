@@ -68,6 +68,7 @@ def test_map__does_without_huge_pages() -> None:
     space = VmSpace(1 << 40)
     space._core.table._arenas[0]._area = Area()  # type: ignore[assignment]
     space.map(MmioObject(1 << 32, 0), 0, 1 << 32, Prot.RW)
+    assert space.table.tables_in_use(1) == 1 << 32 - 21
     space.close()
 
 

@@ -52,7 +52,7 @@ def test_mutants__fit_the_files() -> None:
 
 def test_mutants__have_names_of_their_own() -> None:
     """And say what they are."""
-    assert len(_BY_NAME) == len(MUTANTS)
+    assert len(_BY_NAME) == len(MUTANTS) >= 40
     assert all(mutant.sentence and mutant.tests for mutant in MUTANTS)
 
 
