@@ -18,7 +18,6 @@ EXCEPTIONS = {
     ("tests.interleavings.kicks", "kick_against_long_run.finish"): "some schedule must wait: that is one of its outcomes",
     ("tests.failures.guest", "Guest.check_marked"): "most failed calls wrote nothing",
     ("tests.failures.guest", "_check_locks"): "a space that was closed has no gates",
-    ("tests.interrupts.guest", "Guest.check"): "a space that was closed has no gates",
     ("tests.properties.test_kernel_twins", "test_twin__does_the_same"): "a kernel without arrays has a result",
     ("tests.kernels.test_machine_code", "test_loops__use_nothing_that_the_machine_has_not"): "the widest machine has all",
 }
