@@ -82,7 +82,7 @@ def test_group__lists_every_command_with_a_whole_line() -> None:
 def test_options__have_words(path: tuple[str, ...]) -> None:
     """Each option says what it is for; results, seeds and sizes are asked for alike everywhere."""
     options = {name: one for one in _ALL[path].params if isinstance(one, click.Option) for name in one.opts}
-    assert options
+    assert options or path in (("import",), ("completion",))
     assert all(one.help for one in options.values())
     if path not in ((), ("import",), ("completion",), ("report",), ("show",)):
         assert {"--json", "--csv", "--quiet", "-q"} <= set(options)
