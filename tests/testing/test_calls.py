@@ -36,7 +36,9 @@ def test_value__survives_a_line_of_json(name: str) -> None:
     assert getattr(back, "dtype", None) == getattr(value, "dtype", None)
 
 
-@pytest.mark.parametrize("value", [object(), {1}, np.zeros((2, 2)), np.zeros((2, 3), np.uint8)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), {1}, np.zeros((2, 2)), np.zeros((2, 3), np.uint8)], ids=["odd", "set", "2-D", "bytes"]
+)
 def test_value__without_a_form_is_refused(value: Any) -> None:
     """Rather than written down as something else."""
     with pytest.raises(TypeError, match="cannot be written down"):
