@@ -1,6 +1,6 @@
 """Every public call, made to fail at each of its places for want of memory: as before, or as documented; the next call works.
 
-``NPT_LONG=1`` goes through all lines, not each fourth, and with both formats; and it has Python's own allocator fail each time
+``NPT_LONG=1`` goes through all lines, not each sixth, and with both formats; and it has Python's own allocator fail each time
 that it is asked, where the interpreter was made with ``_testcapi``.
 """
 
@@ -35,7 +35,7 @@ def fail_at_lines(name: str, form: str) -> int:
     """A call without memory at each of its lines; how many there are."""
     load_all()
     warm_up()
-    return sweep(name, form, INJECTORS["no memory at a line"], step=1 if LONG else 4)
+    return sweep(name, form, INJECTORS["no memory at a line"], step=1 if LONG else 6)
 
 
 def fail_inside(kind: str, group: str, form: str) -> int:

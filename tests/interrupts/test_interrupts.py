@@ -1,7 +1,8 @@
 """An interrupt at any place of a public call leaves a guest whole: invariants, locks, log, and the next call.
 
 Each call is interrupted at its first line, then at its second, and so on until it runs through; and likewise at every function
-that it calls and behind every built-in. ``NPT_LONG=1`` goes through all of these, not each second, and with both formats.
+that it calls and behind every built-in. ``NPT_LONG=1`` goes through all of these, not only the first and each third, and with
+both formats.
 """
 
 import os
@@ -31,7 +32,7 @@ def go_through(name: str, kind: str, form: str) -> int:
     """Interrupt a call at its places; how many there are."""
     load_all()
     warm_up()  # kernels are compiled in another thread, which no interrupt reaches
-    return sweep(name, form, INJECTORS[f"interrupt at a {kind}"], step=1 if LONG else 2)
+    return sweep(name, form, INJECTORS[f"interrupt at a {kind}"], step=1 if LONG else 3)
 
 
 @pytest.mark.slow
