@@ -161,14 +161,12 @@ CALLS: tuple[Call, ...] = (
 )  # fmt: skip
 
 
-def cases() -> Iterator[tuple[Call, str, Bad, type[Exception]]]:
-    """Every call with every bad value of every parameter, and what it is answered with."""
+def cases() -> Iterator[tuple[Call, str, list[tuple[Bad, type[Exception]]]]]:
+    """Every parameter of every call with its bad values, and what they are answered with."""
     for call in CALLS:
         for name, param in call.params.items():
-            for bad in KINDS[param.kind]:
-                error = param.error(bad)
-                if error is not None:
-                    yield call, name, bad, error
+            answers = [(bad, param.error(bad)) for bad in KINDS[param.kind]]
+            yield call, name, [(bad, error) for bad, error in answers if error is not None]
 
 
 GOOD_INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)

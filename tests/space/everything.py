@@ -28,9 +28,10 @@ from npt import (
     Vm,
     VmSpace,
 )  # fmt: skip
+from tests.space.fingerprint import Fingerprint
 from tests.space.scene import caught
 
-__all__ = ["DEVICE", "HOLE", "NEW", "N_RAM", "N_ROM", "PAGE", "RAM", "ROM", "SIZE", "Scene", "refused"]
+__all__ = ["DEVICE", "GONE", "HOLE", "NEW", "N_RAM", "N_ROM", "PAGE", "RAM", "ROM", "SIZE", "Scene", "refused"]
 
 PAGE = 0x1000
 SIZE = 0x4000_0000  # of the scene's space
@@ -39,6 +40,7 @@ ROM = 0x40_0000  # 8 pages to be read
 DEVICE = 0x80_0000  # 4 pages of MMIO
 HOLE = 0x100_0000
 NEW = 0x200_0000  # where a good call would map
+GONE = 0x300_0000  # where something was mapped
 N_RAM, N_ROM = 64, 8
 
 
@@ -61,6 +63,8 @@ class Scene:
         self._hold_pages()
         self._make_vm(form)
         self._bury(form)
+        self._keep_what_is_gone()
+        self.fingerprint = Fingerprint(self.__dict__.copy())
 
     def _hold_pages(self) -> None:
         self.client, self.neighbour = self.space.client(), self.space.client()
@@ -74,6 +78,10 @@ class Scene:
         self.readers = self.client.hold_many([ROM, ROM + PAGE], Prot.READ)
         self.strange = self.neighbour.hold(RAM, Prot.RW)
         self.vcpu = Vcpu(self.neighbour)
+        self.first, self.last = (self.neighbour.hold(RAM + n * PAGE, Prot.RW, defer_dirty=True) for n in (3, 4))
+        self.first.chain(self.last)
+        self.cached = Vcpu(self.space.client(), tlb=6)
+        self.cached.run([RAM, RAM + PAGE, RAM + 0x20 * PAGE], write=True)
 
     def _make_vm(self, form: PteFormat) -> None:
         self.vm = Vm(self.reservoir, format=form, size=SIZE)
@@ -83,6 +91,7 @@ class Scene:
         self.object_reader = self.vm.map_object(0, PAGE, 4 * PAGE, Prot.READ)
         self.guest_segment = self.vm.map_guest(RAM, 8 * PAGE, Prot.RW)
         self.guest_reader = self.vm.map_guest(RAM, 8 * PAGE, Prot.READ)
+        self.vm.vcpu(0, tlb=3).run([RAM])
 
     def _bury(self, form: PteFormat) -> None:
         self.dead_space = VmSpace(SIZE, format=form, track_dirty=True)
@@ -109,31 +118,21 @@ class Scene:
         self.closed_guest_segment = self.dead_vm.map_guest(0, PAGE, Prot.RW)
         self.dead_vm.destroy()
 
-    def state(self) -> dict[str, object]:
-        """All that a refused call could have changed."""
-        state: dict[str, object] = {}
-        for name, space in (("space", self.space), ("vm", self.vm.space), ("untracked", self.untracked)):
-            gates = space._core.exclusion.gates
-            state |= {
-                f"{name} generation": (space.generation, space.tracking, space.table_root),
-                f"{name} resident": space.resident_count,
-                f"{name} tables": tuple(space.table.tables_in_use(level) for level in (4, 3, 2, 1)),
-                f"{name} entries": tuple(space.table.entries(level).tobytes() for level in (4, 3, 2, 1)),
-                f"{name} mappings": tuple((m.gpa, m.length, id(m.obj), m.obj.refs, m.offset, m.prot) for m in space.mappings),
-                f"{name} counters": space.counters._replace(kick_ns=0, held_ns=0),
-                f"{name} clients": tuple((id(gate.client), gate.client, gate.callback, gate.state) for gate in gates),
-            }
-        for kind, obj in (("ram", self.ram), ("spare", self.spare), ("foreign", self.foreign), ("mmio", self.mmio)):
-            state[f"refs of {kind}"] = obj.refs
-        state["refs of memseg"] = self.vm.memseg(0).refs
-        state["usage"] = self.reservoir.usage, self.other.usage
-        state["bytes"] = self.reservoir.buffer.tobytes(), self.other.buffer.tobytes()
-        state["holds"] = self.client.holds, self.neighbour.holds
-        state["kicked"] = self.client.kicked, self.neighbour.kicked
-        state["chains"] = self.page.next, self.second.next, self.reader.next, self.strange.next
-        state["callbacks"] = tuple(self.calls)
-        state["orphan"] = self.orphan.orphaned, self.orphan.holds
-        return state
+    def _keep_what_is_gone(self) -> None:
+        """Holds of pages that were unmapped, a view of a page that was freed, transient memory."""
+        self.transient = self.reservoir.allocate(2 * PAGE, transient=True)
+        gone = self.reservoir.allocate(4 * PAGE)
+        self.space.map(gone, GONE, 4 * PAGE, Prot.RW)
+        self.kept, self.kept_pages = self.client.hold(GONE, Prot.RW), self.client.hold_many([GONE + PAGE], Prot.RW)
+        self.space.unmap(GONE, 4 * PAGE)
+        gone.release()
+        freed = self.reservoir.allocate(PAGE)
+        self.space.map(freed, GONE, PAGE, Prot.RW)
+        with self.client.hold(GONE, Prot.RW) as page:
+            self.view = page.writable()
+        self.space.unmap(GONE, PAGE)
+        freed.release()
+        assert self.reservoir.usage.quarantined == PAGE
 
 
 PROMISED: dict[type[Exception], tuple[type[Exception], int]] = {
@@ -154,19 +153,19 @@ PROMISED: dict[type[Exception], tuple[type[Exception], int]] = {
 }
 
 
-def refused(scene: Scene, act: Callable[[], object], error: type[Exception]) -> None:
-    """Check the class, the number and the second parent of what a call raises, and that nothing changed."""
-    before = scene.state()
+def refused(scene: Scene, act: Callable[[], object], error: type[Exception], *, renew: bool = True) -> None:
+    """Check the class, the number and the second parent of what a call raises, and that nothing changed.
+
+    Without ``renew`` nothing can have changed since the last call that was refused.
+    """
+    if renew:
+        scene.fingerprint.renew()
     refusal = caught(act)
-    after = scene.state()
-    if isinstance(refusal, Fault):  # counted, also when refused
-        for state in before, after:
-            for name in [name for name in state if "counters" in name]:
-                state[name] = state[name]._replace(faults=0)  # type: ignore[attr-defined]
     assert type(refusal) is error, repr(refusal)
     if error in PROMISED:
         parent, number = PROMISED[error]
         assert isinstance(refusal, NptError)
         assert (isinstance(refusal, parent), refusal.errno) == (True, number)
         assert refusal.strerror
-    assert after == before
+    refusal.__traceback__ = None  # it knows what the call had made
+    assert scene.fingerprint.changes(faulted=isinstance(refusal, Fault)) == []
