@@ -46,6 +46,7 @@ __all__ = [
     "check_inside",
     "check_overflow",
     "check_writable",
+    "digits",
     "format_size",
     "level_shift",
     "page_down",
@@ -63,6 +64,7 @@ ADDRESS_END = 2**64
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 _U64 = np.dtype(np.uint64)  # there is one: what "is" it is of native byte order
 _PROTS = tuple(Prot(bits) for bits in range(8))  # making one, or an operator of IntFlag, costs a microsecond
+_MOST_TOLD = 1 << 128
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGTP]i?B?|B)?\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -175,8 +177,13 @@ def as_count(value: SupportsIndex, name: str = "n_pages", *, least: int = 0, end
     """A number of things, ``least`` to below ``end``; of pages unless told, as many as there are addresses for."""
     count = as_int(value, name)
     if not least <= count < end:
-        raise InvalidArgument(f"{name} {count} is not from {least} to below {end}")
+        raise InvalidArgument(f"{name} {digits(count)} is not from {least} to below {end}")
     return count
+
+
+def digits(number: int) -> str:
+    """A number in a message: decimal, or hex where Python refuses to write so many decimal digits."""
+    return str(number) if -_MOST_TOLD < number < _MOST_TOLD else hex(number)
 
 
 # -- arrays --------------------------------------------------------------------------------------------------------
@@ -271,7 +278,7 @@ def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
     """Bytes a second, or another number that is not negative, as exactly as it is given."""
     number = as_number(value, name)
     if not (number > 0 if positive else number >= 0) or number == math.inf:
-        raise InvalidArgument(f"{name} {value} is not a {'positive' if positive else 'non-negative'} finite number")
+        raise InvalidArgument(f"{name} {number} is not a {'positive' if positive else 'non-negative'} finite number")
     return Fraction(as_int(value, name)) if hasattr(value, "__index__") else Fraction(number)
 
 

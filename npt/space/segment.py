@@ -12,7 +12,7 @@ from npt.errors import AccessDenied, InvalidArgument, NotSupported, OutOfSegment
 from npt.memory.objects import RamObject
 from npt.space.client import VmClient, as_bytes
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, as_address, as_int, format_size
+from npt.units import PAGE_SHIFT, as_address, as_int, digits, format_size
 
 _WRITE = Prot.WRITE.value
 
@@ -111,14 +111,15 @@ class Segment(Handle, ABC):
     def _place(self, key: Any) -> tuple[int, int]:
         """Offset and length of an index or slice."""
         if isinstance(key, slice):
-            if key.step is not None and as_int(key.step, "step") != 1:
-                raise InvalidArgument(f"a segment is sliced with step 1, not {key.step}")
+            step = 1 if key.step is None else as_int(key.step, "step")
+            if step != 1:
+                raise InvalidArgument(f"a segment is sliced with step 1, not {digits(step)}")
             start, stop, _ = key.indices(self._length)
             return start, max(stop - start, 0)
         index = as_int(key, "index")
         offset = index + self._length if index < 0 else index
         if not 0 <= offset < self._length:
-            raise OutOfSegment(f"index {index} is outside the segment of {self._length:#x} bytes")
+            raise OutOfSegment(f"index {digits(index)} is outside the segment of {self._length:#x} bytes")
         return offset, 1
 
     def __getitem__(self, key: Any) -> Any:
@@ -272,7 +273,7 @@ class GuestSegment(Segment):
 
 def _as_byte(byte: int) -> bytes:
     if not 0 <= byte <= 0xFF:
-        raise InvalidArgument(f"value {byte} is not a byte")
+        raise InvalidArgument(f"value {digits(byte)} is not a byte")
     return bytes([byte])
 
 

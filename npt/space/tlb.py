@@ -5,6 +5,7 @@ import numpy as np
 from npt import kernels
 from npt._types import U64Array
 from npt.errors import InvalidArgument
+from npt.units import digits
 
 __all__ = ["MOST_ENTRIES", "Tlb"]
 
@@ -29,7 +30,7 @@ class Tlb:
 
     def __init__(self, n: int, generation: int) -> None:
         if n > MOST_ENTRIES:
-            raise InvalidArgument(f"a TLB of {n} entries is too large; {MOST_ENTRIES} are the most")
+            raise InvalidArgument(f"a TLB of {digits(n)} entries is too large; {MOST_ENTRIES} are the most")
         ways = kernels.tlb.WAYS
         self.entries: U64Array = np.zeros((n, 2), np.uint64)  # page number + 1, translation
         self.fills: U64Array = np.zeros(-(-n // ways), np.uint64)  # by set

@@ -13,7 +13,7 @@ from npt.errors import Busy, InvalidArgument
 from npt.space.accesses import Accesses, check
 from npt.space.client import VmClient
 from npt.space.tlb import Tlb
-from npt.units import PAGE_MASK, as_int
+from npt.units import PAGE_MASK, as_int, digits
 
 __all__ = ["Vcpu", "VcpuExit"]
 
@@ -95,7 +95,7 @@ class Vcpu(Handle):
         cpu, tlb = as_int(cpu, "cpu"), as_int(tlb, "tlb")
         client.gate.check_alive()
         if cpu < 0 or tlb < 0:
-            raise InvalidArgument(f"cpu {cpu} and tlb {tlb} must not be negative")
+            raise InvalidArgument(f"cpu {digits(cpu)} and tlb {digits(tlb)} must not be negative")
         self.client = client
         self.cpu = cpu
         self.tlb = tlb
@@ -107,7 +107,7 @@ class Vcpu(Handle):
 
     def __repr__(self) -> str:
         tlb = f", TLB of {self.tlb}" if self.tlb else ""
-        return f"<Vcpu {self.cpu}, {self.client.core.format.name}{tlb}>"
+        return f"<Vcpu {digits(self.cpu)}, {self.client.core.format.name}{tlb}>"
 
     def run(
         self, gpas: Any, *, write: Any = False, execute: Any = False, values: Any = None, into: U64Array | None = None
@@ -176,7 +176,7 @@ class Vcpu(Handle):
         """One run at a time, from its check to its end: also while it is out to have a fault served."""
         try:
             if self._turn.setdefault("now", accesses) is not accesses:  # one step: no other thread comes in between
-                raise Busy(f"vCPU {self.cpu} is running already")
+                raise Busy(f"vCPU {digits(self.cpu)} is running already")
             exit = work(accesses)
             self._end_turn(accesses)
         except BaseException:

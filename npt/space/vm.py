@@ -17,7 +17,7 @@ from npt.memory.reservoir import Reservoir
 from npt.space.segment import GuestSegment, ObjectSegment, Segment
 from npt.space.vcpu import Vcpu
 from npt.space.vmspace import VmSpace
-from npt.units import as_flag, as_int, as_length, as_prot, as_range, check_inside
+from npt.units import as_flag, as_int, as_length, as_prot, as_range, check_inside, digits
 
 __all__ = ["Vm"]
 
@@ -95,12 +95,12 @@ class Vm(Handle):
         as_flag(transient, "transient")
         self._check_alive()
         if segid < 0:
-            raise InvalidArgument(f"segid {segid} is negative")
+            raise InvalidArgument(f"segid {digits(segid)} is negative")
         as_length(length)
         with self._lock:
             self._check_alive()
             if segid in self._memsegs:
-                raise InvalidArgument(f"memory segment {segid} exists already")
+                raise InvalidArgument(f"memory segment {digits(segid)} exists already")
             obj = self._reservoir.allocate(length, transient=transient)
             try:
                 obj.acquire(self)
@@ -127,7 +127,7 @@ class Vm(Handle):
 
     def _memseg(self, segid: int) -> RamObject:
         if segid not in self._memsegs:
-            raise NoSuchMapping(f"there is no memory segment {segid}")
+            raise NoSuchMapping(f"there is no memory segment {digits(segid)}")
         return self._memsegs[segid]
 
     def map_memseg(
@@ -244,7 +244,7 @@ class Vm(Handle):
         cpu, tlb = as_int(cpu, "cpu"), as_int(tlb, "tlb")
         self._check_alive()
         if cpu < 0 or tlb < 0:
-            raise InvalidArgument(f"cpu {cpu} and tlb {tlb} must not be negative")
+            raise InvalidArgument(f"cpu {digits(cpu)} and tlb {digits(tlb)} must not be negative")
         with self._lock:
             self._check_alive()
             return self._vcpu(cpu, tlb)
@@ -259,7 +259,7 @@ class Vm(Handle):
                 client.destroy()
                 raise
         elif tlb and tlb != made.tlb:
-            raise InvalidArgument(f"vCPU {cpu} was made with tlb={made.tlb}")
+            raise InvalidArgument(f"vCPU {digits(cpu)} was made with tlb={made.tlb}")
         return made
 
     def destroy(self) -> None:

@@ -26,7 +26,7 @@ from npt.formats.base import FIRST_TABLE_PFN, TABLES_A_LEVEL, PteFormat, table_p
 from npt.table.arena import Arena
 from npt.table.vacancy import Vacancy
 from npt.table.window import NO_SELECTION, Window
-from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, format_size, level_shift
+from npt.units import ENTRIES, LEVELS, PAGE_SHIFT, PAGE_SIZE, as_int, digits, format_size, level_shift
 
 __all__ = ["NO_EXTENTS", "PageTable"]
 
@@ -178,9 +178,10 @@ class PageTable(Handle):
         return pfns
 
     def _place(self, level: int) -> int:
-        if not 1 <= as_int(level, "level") <= LEVELS:
-            raise InvalidArgument(f"level {level} is not 1 to 4")
-        return level - 1
+        number = as_int(level, "level")
+        if not 1 <= number <= LEVELS:
+            raise InvalidArgument(f"level {digits(number)} is not 1 to 4")
+        return number - 1
 
     # -- building and taking down -----------------------------------------------------------------------------------
 
