@@ -48,6 +48,7 @@ __all__ = [
     "check_writable",
     "digits",
     "format_size",
+    "is_masked",
     "level_shift",
     "page_down",
     "parse_size",
@@ -189,10 +190,17 @@ def digits(number: int) -> str:
 # -- arrays --------------------------------------------------------------------------------------------------------
 
 
+def is_masked(array: Any) -> bool:
+    """Whether an array may say of its elements that they are none."""
+    return type(array) is not np.ndarray and isinstance(array, np.ndarray) and isinstance(array, np.ma.MaskedArray)
+
+
 def as_integers(values: Any, name: str) -> NDArray[Any]:
     """An array of integers, whatever their values; ints that no numpy integer holds come as objects."""
     if type(values) is np.ndarray and values.dtype is _U64:
         return values
+    if is_masked(values) and np.ma.is_masked(values):
+        raise TypeError(f"{name} must be an array of integers; some of these are masked")
     try:
         array = np.asarray(values)
     except ValueError:
@@ -233,7 +241,7 @@ def check_aligned(gpas: U64Array) -> None:
 
 def check_bitmap_type(bitmap: Any, name: str) -> None:
     """Refuse what is not an array of bytes, whatever its shape."""
-    if not isinstance(bitmap, np.ndarray) or isinstance(bitmap, np.ma.MaskedArray):  # what is masked is neither 0 nor 1
+    if not isinstance(bitmap, np.ndarray) or is_masked(bitmap):
         raise TypeError(f"{name} must be a numpy array of uint8, not {type(bitmap).__name__}")
     if bitmap.dtype != np.uint8:
         raise TypeError(f"{name} must be of dtype uint8, not {bitmap.dtype}")

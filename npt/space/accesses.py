@@ -8,7 +8,7 @@ import numpy as np
 from npt._types import Prot, U8Array, U64Array
 from npt.errors import InvalidArgument
 from npt.space.client import VmClient
-from npt.units import as_integers, as_u64
+from npt.units import as_integers, as_u64, is_masked
 
 __all__ = ["Accesses", "check"]
 
@@ -50,7 +50,7 @@ def check(client: VmClient, gpas: Any, write: Any, execute: Any, values: Any, in
     addresses = as_integers(gpas, "gpas")
     stores = None if values is None else as_integers(values, "values")
     flags = _as_flags(write, "write"), _as_flags(execute, "execute")
-    if into is not None and (not isinstance(into, np.ndarray) or into.dtype != np.uint64):
+    if into is not None and (not isinstance(into, np.ndarray) or is_masked(into) or into.dtype != np.uint64):
         raise TypeError("into must be a numpy array of uint64")
     client.gate.check_usable()
     addresses = as_u64(addresses, "gpas")
@@ -82,6 +82,8 @@ def _check_into(client: VmClient, into: U64Array) -> None:
 
 def _as_flags(flag: Any, name: str) -> np.ndarray[Any, Any]:
     """A bool, or bools, as an array of none or of some dimensions."""
+    if is_masked(flag) and np.ma.is_masked(flag):
+        raise TypeError(f"{name} must be a bool or an array of bools; some of these are masked")
     try:
         array = np.asarray(flag)
     except ValueError:

@@ -509,8 +509,7 @@ class VmPages(Handle):
         NotSupported
             One is MMIO, or the reservoir is unbacked.
         """
-        if not isinstance(data, np.ndarray) or data.dtype != np.uint8:
-            raise TypeError("data must be a numpy array of uint8")
+        check_bitmap_type(data, "data")
         client, core = self._holder(), self._holder().core
         self._check_shape(data, "data")
         self._check(Prot.WRITE)
