@@ -64,6 +64,7 @@ ADDRESS_END = 2**64
 
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 _U64 = np.dtype(np.uint64)  # there is one: what "is" it is of native byte order
+_NO_NUMBERS = (bool, np.bool_, str, bytes, np.complexfloating)  # that Python or numpy would make a float of
 _PROTS = tuple(Prot(bits) for bits in range(8))  # making one, or an operator of IntFlag, costs a microsecond
 _MOST_TOLD = 1 << 128
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGTP]i?B?|B)?\s*", re.IGNORECASE | re.ASCII)
@@ -101,7 +102,7 @@ def as_int(value: SupportsIndex, name: str) -> int:
 
 def as_number(value: SupportsFloat, name: str) -> float:
     """Any number but a bool, as a float; infinite where it is too large for one."""
-    if isinstance(value, (bool, np.bool_, str, bytes)) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
+    if isinstance(value, _NO_NUMBERS) or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     try:
         return float(value)

@@ -1,12 +1,9 @@
 """``VmSpace``: one guest's physical address space."""
 
-import math
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex
-
-import numpy as np
 
 from npt import _html
 from npt._host import available_bytes
@@ -35,6 +32,7 @@ from npt.units import (
     as_int,
     as_integers,
     as_length,
+    as_number,
     as_prot,
     as_range,
     check_inside,
@@ -95,12 +93,12 @@ class VmSpace(DirtyCalls):
         if reservoir is not None and not isinstance(reservoir, Reservoir):
             raise TypeError(f"reservoir must be a Reservoir or None, not {type(reservoir).__name__}")
         tracking = as_flag(track_dirty, "track_dirty")
-        _check_number(kick_timeout)
+        seconds = as_number(kick_timeout, "kick_timeout")
         if threads is not None:
             as_int(threads, "threads")
         if reservoir is not None:
             _ = reservoir.size  # a closed one is told before bad numbers
-        timeout = _as_seconds(kick_timeout)
+        _check_seconds(seconds)
         size = as_length(size, "size")
         if size > _SIZE_END:
             raise InvalidArgument(f"size {size:#x} is beyond {_SIZE_END:#x}")
@@ -108,7 +106,7 @@ class VmSpace(DirtyCalls):
             default_threads()  # a bad variable is told now; what it says counts when there is something to split
         else:
             threads = as_count(threads, "threads", least=1)
-        self._core = Core(size, format, reservoir, timeout, threads)
+        self._core = Core(size, format, reservoir, seconds, threads)
         self._core.tracking = tracking
 
     def __repr__(self) -> str:
@@ -593,16 +591,6 @@ def _let_go(endings: list[Ending]) -> None:
         ending.let_go()
 
 
-def _check_number(value: SupportsFloat) -> None:
-    if isinstance(value, (bool, np.bool_, str, bytes)) or (not hasattr(value, "__float__") and not hasattr(value, "__index__")):
-        raise TypeError(f"kick_timeout must be a number of seconds, not {type(value).__name__}")
-
-
-def _as_seconds(value: SupportsFloat) -> float:
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
+def _check_seconds(seconds: float) -> None:
     if not 0 < seconds < _LONGEST_TIMEOUT:
         raise InvalidArgument(f"kick_timeout {seconds} s is not between 0 and {_LONGEST_TIMEOUT:g} s")
-    return seconds
