@@ -322,7 +322,8 @@ class DirtyCalls(Handle):
                         exclusion.call_back(gpa, length, exclusion.callbacks())
                     if into is None:
                         return found
-                    np.bitwise_or(into[: found.size], found, out=into[: found.size])
+                    bitmap = np.asarray(into)[: found.size]  # a plain array: of a subclass anything may fail
+                    np.bitwise_or(bitmap, found, out=bitmap)
                     return into
                 except BaseException:
                     self._put_back(window, words, mark)
