@@ -1,4 +1,4 @@
-"""Every public call of the contract and the kind of each of its parameters; the values are in ``bad_input``."""
+"""Every public call of the contract and the kind of each of its parameters; the values are in ``bad_kinds``."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,8 +19,10 @@ from npt import (
     Vcpu,
     Vm,
     VmSpace,
+    parse_size,
 )  # fmt: skip
-from tests.space.bad_input import BELOW, KINDS, Bad, Call, Param
+from tests.space.bad_input import Bad, Call, Param
+from tests.space.bad_kinds import BELOW, KINDS
 from tests.space.everything import N_RAM, NEW, PAGE, RAM, Scene
 
 __all__ = ["CALLS", "GOOD_INTEGERS", "cases"]
@@ -73,6 +75,7 @@ def _segment_calls(name: str, of: Callable[[Scene], Any], n_pages: int) -> tuple
 
 
 CALLS: tuple[Call, ...] = (
+    Call("parse_size", lambda s: parse_size, {"text": Param("size", "4KiB")}),
     Call("Reservoir", lambda s: Reservoir, {
         "size": Param("length", PAGE, **NOWHERE), "limit": Param("length", PAGE, **NOWHERE, but={"NoneType:None": None}),
         "base_pfn": Param("frame", 0), "backed": FLAG,
@@ -94,6 +97,7 @@ CALLS: tuple[Call, ...] = (
     Call("VmSpace", lambda s: VmSpace, {
         "size": Param("length", PAGE, **NOWHERE, but={hex(2**47): None}), "format": Param("format", EPT),
         "reservoir": Param("reservoir", lambda s: s.reservoir), "track_dirty": FLAG, "kick_timeout": Param("seconds", 1.0),
+        "threads": Param("threads", 1, but={"NoneType:None": None}),
     }),
     Call("VmSpace.map", lambda s: s.space.map, {"obj": Param("object", lambda s: s.spare), **MAPPED}),
     Call("VmSpace.map_mmio", lambda s: s.space.map_mmio, {
@@ -108,6 +112,7 @@ CALLS: tuple[Call, ...] = (
     Call("VmSpace.set_dirty", lambda s: s.space.set_dirty, {**_range(BeyondSpace), "select": Param("select", None)}),
     Call("VmSpace.accessed", lambda s: s.space.accessed, {**_range(BeyondSpace), "clear": Param("flag", True)}),
     Call("VmSpace.resident", lambda s: s.space.resident, _range(BeyondSpace)),
+    Call("VmSpace.ptes", lambda s: s.space.ptes, _range(BeyondSpace)),
     Call("VmSpace.set_tracking", lambda s: s.space.set_tracking, {"enabled": FLAG}),
     Call("VmSpace.translate", lambda s: s.space.translate, {"gpas": Param("gpas", [RAM])}),
     Call("VmSpace.pte", lambda s: s.space.pte, {"gpa": Param("address", RAM, last=None)}),
@@ -131,6 +136,7 @@ CALLS: tuple[Call, ...] = (
     Call("VmClient.write", lambda s: s.client.write, {"gpa": Param("address", RAM, Fault), "data": Param("bytes", b"ab")}),
     Call("VmClient.on_invalidate", lambda s: s.client.on_invalidate, {"callback": Param("callback", None)}),
     Call("VmPage.chain", lambda s: s.page.chain, {"page": Param("page", lambda s: s.second)}),
+    Call("VmPages.gather", lambda s: s.pages.gather, {"out": Param("3 pages out", lambda _: np.zeros((3, PAGE), np.uint8))}),
     Call("VmPages.scatter", lambda s: s.pages.scatter, {"data": Param("3 pages", np.zeros((3, PAGE), np.uint8))}),
     Call("VmPages.mark_dirty", lambda s: s.pages.mark_dirty, {"select": Param("batch select", np.zeros(1, np.uint8))}),
     Call("Vcpu", lambda s: Vcpu, {

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,11 +117,11 @@ class Fingerprint:
         elif whole is not None:
             slots += [one for one in whole if one not in left_out]
         for slot in slots:
-            self._look(f"{name}.{slot}", lambda slot=slot: _mark(getattr(value, slot, _ABSENT)))
+            self._look(f"{name}.{slot}", partial(_mark_of, value, slot))
             self._visit(f"{name}.{slot}", getattr(value, slot, _ABSENT))
         if isinstance(value, PageTable):
             for place in range(len(value.levels)):
-                self._visit_array(f"{name}.levels[{place}]", lambda place=place: _used(value, place))
+                self._visit_array(f"{name}.levels[{place}]", partial(_used, value, place))
 
     def _visit_array(self, name: str, look: Look) -> None:
         now = look()
@@ -163,7 +164,8 @@ def _is_equal(now: Any, before: Any) -> bool:
         return False
 
 
-def _mark(value: Any) -> Any:
+def _mark_of(owner: Any, slot: str) -> Any:
+    value = getattr(owner, slot, _ABSENT)
     return value if type(value) in _PLAIN else id(value)
 
 

@@ -9,14 +9,17 @@ import pytest
 from npt import (
     BeyondSpace,
     InvalidArgument,
+    NoSuchMapping,
+    OutOfSegment,
     Prot,
     TrackingDisabled,
     Vcpu,
+    VmSpace,
 )  # fmt: skip
 from tests.space.bad_calls import CALLS, GOOD_INTEGERS, cases
 from tests.space.bad_input import Bad, Call
 from tests.space.everything import NEW, PAGE, RAM, SIZE, Scene, refused
-
+from tests.space.odd import VAST, Mute, masked
 
 BAD = {f"{call.name}-{name}": (call, name, tuple(values)) for call, name, values in cases()}
 N_CASES = sum(len(values) for _, _, values in BAD.values())
@@ -47,7 +50,7 @@ def refused_one(scene: Scene, call: Call, name: str, bad: Bad, error: type[Excep
 
 def test_bad_argument__of_every_kind() -> None:
     """There are as many cases as there are thought to be: none was lost."""
-    assert (len(CALLS), len(BAD)) == (60, 130)
+    assert (len(CALLS), len(BAD)) == (61, 135)
     assert N_CASES >= 4000
 
 
@@ -56,6 +59,47 @@ def test_bad_argument__into_is_untouched(scene: Scene) -> None:
     into = np.full(8, 0xA5, np.uint8)
     refused(scene, lambda: scene.space.track_dirty(SIZE, 64 * PAGE, into=into), BeyondSpace)
     assert (into == 0xA5).all()
+
+
+def test_into__of_a_subclass_gets_its_bits(scene: Scene) -> None:
+    """What an array cannot do must not be found out when the bits are cleared already."""
+    into = np.zeros(8, np.uint8).view(Mute)
+    wanted = scene.space.peek_dirty(RAM, 64 * PAGE)
+    assert wanted.any()
+    assert scene.space.track_dirty(RAM, 64 * PAGE, into=into) is into
+    assert into.tobytes() == wanted.tobytes()
+    scene.space.set_dirty(RAM, 64 * PAGE, select=wanted)
+
+
+MASKED: dict[str, Callable[[Scene, Any], object]] = {
+    "translate": lambda s, array: s.space.translate(array(1, np.uint64)),
+    "run values": lambda s, array: s.vcpu.run([RAM], write=True, values=array(1, np.uint64)),
+    "run write": lambda s, array: s.vcpu.run([RAM], write=array(1, np.bool_)),
+    "run into": lambda s, array: s.vcpu.run([RAM], into=array(1, np.uint64)),
+    "scatter": lambda s, array: s.pages.scatter(array((3, PAGE), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masked_array__is_no_array(scene: Scene, name: str) -> None:
+    """What is masked is no number: nobody goes by what lies under the mask."""
+    refused(scene, lambda: MASKED[name](scene, lambda shape, dtype: masked(np.zeros(shape, dtype))), TypeError)
+    scene.fingerprint.renew()
+    MASKED[name](scene, np.zeros)
+
+
+@pytest.mark.parametrize("number", [VAST, -VAST], ids=["positive", "negative"])
+def test_vast_number__is_told(scene: Scene, number: int) -> None:
+    """A number that Python does not write in decimal digits is refused for what it is."""
+    for act in (lambda: scene.vm.alloc_memseg(-VAST, PAGE), lambda: scene.space.table.entries(number)):
+        refused(scene, act, InvalidArgument)
+    refused(scene, lambda: scene.vm.memseg(number), NoSuchMapping)
+    refused(scene, lambda: scene.object_segment[number], OutOfSegment)
+
+
+def test_kick_timeout__is_no_complex_number(scene: Scene) -> None:
+    """Also where it would be turned into a float: numpy would do that, and lose half of it."""
+    refused(scene, lambda: VmSpace(PAGE, kick_timeout=np.complex128(1)), TypeError)
 
 
 @pytest.mark.parametrize("name", ["track_dirty", "reset_dirty", "peek_dirty", "set_dirty"])
