@@ -216,8 +216,8 @@ MUTANTS = (
         (
             (
                 _CALLS,
-                "raise_epoch(generation=True)\n                    exclusion.kick()\n                    core.tracking",
-                "raise_epoch(generation=False)\n                    exclusion.kick()\n                    core.tracking",
+                "raise_epoch(generation=True)\n                    exclusion.kick()\n                    self._switch",
+                "raise_epoch(generation=False)\n                    exclusion.kick()\n                    self._switch",
             ),
         ),
         ("tests/space/test_dirty_calls.py", "tests/space/test_bhyve_checks.py", "tests/space/test_exclusion.py"),
