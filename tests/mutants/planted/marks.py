@@ -171,8 +171,8 @@ MUTANTS = (
         (
             (
                 _CALLS,
-                "np.bitwise_or(into[: found.size], found, out=into[: found.size])",
-                "into[: found.size] = found",
+                "np.bitwise_or(bitmap, found, out=bitmap)",
+                "bitmap[:] = found",
             ),
         ),
         _OF_CALLS,
@@ -277,11 +277,11 @@ MUTANTS = (
         (
             (
                 _CALLS,
-                "                    core.tracking, exclusion.switching = enabled, False\n",
-                "                    core.tracking, exclusion.switching = enabled, False\n"
-                "                    whole = Window(0, core.size)\n"
-                "                    dirty = core.format.masks.dirty\n"
-                "                    core.table.harvest(whole, NO_SELECTION, dirty, whole.words(), still=False)\n",
+                "            core.tracking, exclusion.switching = enabled, False\n",
+                "            core.tracking, exclusion.switching = enabled, False\n"
+                "            whole = Window(0, core.size)\n"
+                "            dirty = core.format.masks.dirty\n"
+                "            core.table.harvest(whole, NO_SELECTION, dirty, whole.words(), still=False)\n",
             ),
         ),
         _OF_CALLS,
