@@ -259,6 +259,30 @@ def test_recorder__makes_nothing_else() -> None:
         reservoir.allocate(object())
 
 
+def test_recorder__fills_the_arrays_of_its_caller() -> None:
+    """As the implementation does that it stands for: with bits, with words that a vCPU read, with pages."""
+    used = Recorder(io.StringIO())
+    reservoir = used.Reservoir(4 * PAGE)
+    space = used.VmSpace(1 << 30, reservoir=reservoir, track_dirty=True)
+    space.map(reservoir.allocate(2 * PAGE), 0, 2 * PAGE, Prot.RW)
+    client = space.client()
+    client.write(0, b"\x05" * 2 * PAGE)
+    bits, words, pages = np.full(1, 0x80, np.uint8), np.zeros(1, np.uint64), np.zeros((2, PAGE), np.uint8)
+    assert space.track_dirty(0, 2 * PAGE, into=bits) is bits
+    used.Vcpu(client).run([PAGE], into=words)
+    with client.hold_many([0, PAGE], Prot.READ) as batch:
+        assert batch.gather(out=pages) is pages
+    assert (bits[0], words[0], set(pages.flat)) == (0x83, 0x0505_0505_0505_0505, {5})
+
+
+def test_recorder__refuses_what_its_implementation_does(tmp_path: Path) -> None:
+    """A negative address in an array is the implementation's to refuse, and is one in the trace, too."""
+    with (path := tmp_path / "trace").open("w") as file, pytest.raises(InvalidArgument, match="negative"):
+        Recorder(file).VmSpace(PAGE).translate(np.array([-1]))
+    for implementation in (npt, Oracle()):
+        conform(path, implementation)
+
+
 # -- duels --------------------------------------------------------------------------------------------------------------
 
 

@@ -136,7 +136,8 @@ def value_of(form: Any, things: Mapping[str, Any]) -> Any:
         case "pages":
             return np.frombuffer(bytes.fromhex(told), np.uint8).reshape(-1, _PAGE).copy()
         case "words":
-            return np.array([value_of(one, things) for one in told], np.uint64)
+            words = [value_of(one, things) for one in told]
+            return np.array(words, np.int64 if min(words, default=0) < 0 else np.uint64)
         case "flags":
             return np.array(told, np.bool_)
         case "slice":

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from inspect import Parameter, signature
 from typing import IO, Any, Self
 
+import numpy as np
+
 import npt
 from npt.testing.calls.call import Call, plain
 from npt.testing.calls.player import MAKES, CallbackFailed, Implementation, Outcome, Player
@@ -79,6 +81,7 @@ class Recorder:
         if callable(callback):
             self._player.function, arguments["callback"] = callback, True
         args = {name: self._form(name, value) for name, value in arguments.items()}
+        self._player.live = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
         outcome, result = self._record(Call(what.name, what.on, args, self._new_name(what.name)))
         if "error" in outcome:
             raise result.__cause__ if type(result) is CallbackFailed and result.__cause__ else result
@@ -132,6 +135,12 @@ class _LivePlayer(Player):
         self.function: Function = lambda gpa, length: None  # of the next ``on_invalidate``
         self.inside: list[list[list[Call]]] = []  # by call under way, by callback: calls that were made in it
         self.told: list[list[Any]] = []  # by callback under way
+        self.live: dict[str, Any] = {}  # arrays of the next call: those that it fills are the caller's
+
+    def _resolve(self, call: Call) -> tuple[Any, dict[str, Any]]:
+        live, self.live = self.live, {}
+        target, arguments = super()._resolve(call)
+        return target, arguments | live
 
     def _callback(self, call: Call) -> Function:
         function = self.function
