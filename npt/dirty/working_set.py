@@ -238,13 +238,14 @@ class WorkingSet(Handle):
 
     def _enter(self, found: U8Array) -> Sample:
         self._make_room()  # another thread may have taken it
-        for late in self._late:
-            found |= late
+        late = len(self._late)  # an interrupt may add to them while the kernel runs
+        for one in self._late[:late]:
+            found |= one
         kernels.usage.record(
             found, self._n_pages, self._part_pages, time.monotonic_ns() - self._start_ns, self._last,
             self._reuse, self._first, self._times, self._seen, self._fresh, self._state,
         )  # fmt: skip
-        self._late.clear()
+        del self._late[:late]
         return self._sample(self._number)
 
     def _sample(self, number: int) -> Sample:

@@ -23,6 +23,7 @@ from npt import (
     TrackingDisabled,
     Vcpu,
     VmSpace,
+    kernels,
 )  # fmt: skip
 from npt.dirty.working_set import WorkingSet, idle
 from tests.dirty.usage_scene import BASE, PAGE, Guest, guest
@@ -94,6 +95,21 @@ def test_sample__counts_what_was_used_since_the_last(machine: Guest) -> None:
     assert [(s.number, s.accessed, s.new) for s in (one, two, three)] == [(1, 4, 4), (2, 2, 1), (3, 0, 0)]
     assert 0 <= one.time_ns <= two.time_ns <= three.time_ns
     assert working_set.samples == (one, two, three)
+
+
+def test_sample__keeps_what_an_interrupt_left_meanwhile(machine: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread waits to enter what it harvested while another's kernel runs, and is interrupted there."""
+    working_set, usage = made(machine), kernels.usage
+    machine.read([5])
+    left, record = [machine.space.accessed(*machine.range, clear=True)], usage.record
+
+    def meanwhile(*arguments: Any) -> None:
+        record(*arguments)
+        working_set._late.extend(left)
+        left.clear()
+
+    monkeypatch.setattr(usage, "record", meanwhile)
+    assert [working_set.sample().accessed for _ in range(3)] == [0, 1, 0]
 
 
 def test_made__forgets_what_was_used_before(machine: Guest) -> None:
