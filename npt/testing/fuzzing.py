@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import npt
+from npt.errors import InvalidArgument
 from npt.testing.calls.call import Call
 from npt.testing.calls.drawing import Drawer
 from npt.testing.calls.duel import Differ, Duel
@@ -84,7 +85,11 @@ def fuzz(
     ------
     Differ
         At the first difference, with the calls that lead to it, made as few as they get.
+    InvalidArgument
+        No such format, no operations, or a negative seed.
     """
+    if operations < 1 or seed < 0:
+        raise InvalidArgument(f"{operations} operations with seed {seed}: at least 1, and 0")
     done = Fuzzed()
     for n, first in enumerate(range(0, operations, ROUND)):
         with around(n):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npt
-from npt import VmSpace
+from npt import InvalidArgument, VmSpace
 from npt.testing import Differ, Fuzzed, Trace, conform, fuzz, fuzz_bytes
 from npt.testing.__main__ import main
 from npt.testing.calls.drawn import SUBJECTS
@@ -82,6 +82,13 @@ def test_same_seed__same_calls() -> None:
     """And another seed makes others."""
     once, again, other = (fuzz("NPT", operations=300, seed=seed) for seed in (1, 1, 2))
     assert once == again != other
+
+
+@pytest.mark.parametrize("arguments", [{"format": "ept"}, {"operations": 0}, {"seed": -1}], ids=str)
+def test_fuzz__refuses_what_would_compare_nothing(arguments: dict[str, Any]) -> None:
+    """A format in small letters made no space on either side, and so no difference."""
+    with pytest.raises(InvalidArgument):
+        fuzz(**{"operations": 50, **arguments})
 
 
 # -- it finds what is wrong -----------------------------------------------------------------------------------------------

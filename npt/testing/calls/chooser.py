@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from npt.errors import NptError
+from npt.errors import InvalidArgument, NptError
 from npt.testing.calls.call import Call, plain
 from npt.testing.calls.player import MAKES, Player
 from npt.testing.calls.recorder import LETTERS
@@ -69,6 +69,8 @@ class Chooser(ABC):
     """
 
     def __init__(self, player: Player, source: Source, format: str) -> None:
+        if format not in ("EPT", "NPT"):  # spaces would never be made, by neither side, and nothing would differ
+            raise InvalidArgument(f'format must be "EPT" or "NPT", not {format!r}')
         self.player, self.source, self.format = player, source, format
         self.on_cpu: list[str] = []  # clients, as far as is known
         self.hosted: set[str] = set()  # spaces that had the first reservoir from the start
