@@ -249,6 +249,26 @@ def test_command__replays_traces(recorded: Path, capsys: pytest.CaptureFixture[s
     assert main(["conform", "no such file"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("call", "got"),
+    [
+        (Call("VmSpace.map", "s9"), "not there"),
+        (Call("Reservoir.frob", "r0"), "AttributeError"),
+        (Call("os"), "AttributeError"),
+    ],
+    ids=str,
+)
+def test_command__tells_calls_that_cannot_be_made(
+    call: Call, got: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An implementation that lacks a call, or a trace that lacks a line, does not conform: that is no crash of the runner."""
+    made = Line(Call("Reservoir", args={"size": PAGE}, new="r0"), {"ok": {"thing": "r0"}})
+    Trace((made, Line(call, {"ok": None}))).write(path := tmp_path / "odd.jsonl")
+    assert main(["conform", str(path)]) == 1
+    assert got in (said := capsys.readouterr().out)
+    assert "call 1" in said
+
+
 def test_recorder__makes_nothing_else() -> None:
     """It stands for an implementation of the contract, not for a module."""
     recorder = Recorder(io.StringIO())

@@ -3,7 +3,7 @@
 from npt.space.vmspace import VmSpace
 from npt.testing.calls.call import Call
 from npt.testing.calls.picture import differences, picture
-from npt.testing.calls.player import Implementation, NotThere, Outcome, Player
+from npt.testing.calls.player import Implementation, Outcome, Player
 from npt.testing.check import violations
 
 __all__ = ["Differ", "Duel"]
@@ -56,7 +56,7 @@ class Duel:
             Not the same.
         """
         self.calls.append(call)
-        expected, got = _told(self.reference, call), _told(self.subject, call)
+        expected, got = self.reference.told(call), self.subject.told(call)
         if expected != got:
             raise Differ(self.calls, [f"expected {expected!r}", f"got      {got!r}"])
         return expected
@@ -88,13 +88,3 @@ class Duel:
         if lines:
             raise Differ(self.calls, lines)
         return len(expected)
-
-
-def _told(player: Player, call: Call) -> Outcome:
-    """What came of a call; a crash is an answer, too: one that no reference gives."""
-    try:
-        return player.play(call)
-    except NotThere:
-        return {"not there": True}
-    except Exception as error:
-        return {"crash": repr(error), "of": id(player)}

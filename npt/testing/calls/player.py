@@ -100,6 +100,15 @@ class Player:
         """
         return self.attempt(call)[0]
 
+    def told(self, call: Call) -> Outcome:
+        """The same, where a crash is an answer, too: one that no reference gives; and so is that a thing was never made."""
+        try:
+            return self.play(call)
+        except NotThere:
+            return {"not there": True}
+        except Exception as error:
+            return {"crash": repr(error), "of": id(self)}
+
     def attempt(self, call: Call) -> tuple[Outcome, Any]:
         """The same, and the result or the error itself."""
         target, arguments = self._resolve(call)
