@@ -56,7 +56,7 @@ class Duel:
             Not the same.
         """
         self.calls.append(call)
-        expected, got = self.reference.told(call), self.subject.told(call)
+        expected, got = self.reference.answer(call), self.subject.answer(call)
         if expected != got:
             raise Differ(self.calls, [f"expected {expected!r}", f"got      {got!r}"])
         return expected

@@ -100,7 +100,7 @@ class Player:
         """
         return self.attempt(call)[0]
 
-    def told(self, call: Call) -> Outcome:
+    def answer(self, call: Call) -> Outcome:
         """The same, where a crash is an answer, too: one that no reference gives; and so is that a thing was never made."""
         try:
             return self.play(call)

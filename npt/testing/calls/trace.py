@@ -166,7 +166,7 @@ def conform(
     """
     player = Player(implementation)
     for i, line in enumerate(_lines(trace)):
-        got = json.loads(json.dumps(player.told(line.call)))  # lists and tuples are the same to JSON
+        got = json.loads(json.dumps(player.answer(line.call)))  # lists and tuples are the same to JSON
         if got != line.outcome:
             raise Mismatch(i, line.call, line.outcome, got)
         if after_each is not None:
