@@ -295,6 +295,25 @@ def test_recorder__fills_the_arrays_of_its_caller() -> None:
     assert (bits[0], words[0], set(pages.flat)) == (0x83, 0x0505_0505_0505_0505, {5})
 
 
+def test_recorder__keeps_no_view(tmp_path: Path) -> None:
+    """A view that its caller has dropped is neither in the way of closing nor in quarantine, here and when replayed."""
+    with (path := tmp_path / "trace").open("w") as file:
+        used = Recorder(file)
+        reservoir = used.Reservoir(4 * PAGE)
+        with used.VmSpace(1 << 30, reservoir=reservoir) as space, reservoir.allocate(PAGE) as ram:
+            space.map(ram, 0, PAGE, Prot.RW)
+            with space.client().hold(0, Prot.RW) as page:
+                page.writable()[0] = 7
+                view = page.readable()
+                assert view[0] == 7
+        assert reservoir.usage.quarantined == PAGE
+        del view
+        assert reservoir.usage.quarantined == 0
+        reservoir.close()
+    for implementation in (npt, Oracle()):
+        conform(path, implementation)
+
+
 def test_recorder__refuses_what_its_implementation_does(tmp_path: Path) -> None:
     """A negative address in an array is the implementation's to refuse, and is one in the trace, too."""
     with (path := tmp_path / "trace").open("w") as file, pytest.raises(InvalidArgument, match="negative"):

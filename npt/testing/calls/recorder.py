@@ -10,6 +10,8 @@ Arrays of a page's bytes are handed out as they are: what is read and written th
 bytes where they are read by calls: ``client.read``, ``pages.gather``, a segment.
 """
 
+import weakref
+from collections import deque
 from collections.abc import Callable
 from inspect import Parameter, signature
 from typing import IO, Any, Self
@@ -95,6 +97,8 @@ class Recorder:
     def _record(self, call: Call) -> tuple[Outcome, Any]:
         """Make a call; write it down when it is over, with the calls that callbacks made during it."""
         inside: list[list[Call]] = []
+        while self._player.gone and not self._player.inside:
+            self._writer.add(Call("view.drop", self._player.gone.popleft()), {"ok": None})
         self._player.inside.append(inside)
         try:
             outcome, result = self._player.attempt(call)
@@ -120,7 +124,7 @@ class Recorder:
         if isinstance(result, tuple) and all(hasattr(one, "_replace") and hasattr(one, "obj") for one in result):  # mappings
             return tuple(one._replace(obj=self.wrapped(one.obj)) for one in result)
         name = self._player.names.get(id(result))
-        if name is None or self._player.kinds[name] == "view":
+        if name is None:
             return result
         if name not in self._stand_ins:
             self._stand_ins[name] = StandIn(self, name, self._player.kinds[name], result)
@@ -135,12 +139,23 @@ class _LivePlayer(Player):
         self.function: Function = lambda gpa, length: None  # of the next ``on_invalidate``
         self.inside: list[list[list[Call]]] = []  # by call under way, by callback: calls that were made in it
         self.told: list[list[Any]] = []  # by callback under way
+        self.gone: deque[str] = deque()  # names of views that nobody has any more
+        self._views: dict[str, weakref.ref[Any]] = {}
         self.live: dict[str, Any] = {}  # arrays of the next call: those that it fills are the caller's
 
     def _resolve(self, call: Call) -> tuple[Any, dict[str, Any]]:
         live, self.live = self.live, {}
         target, arguments = super()._resolve(call)
         return target, arguments | live
+
+    def _name(self, call: Call, thing: Any) -> Any:
+        """A view is its caller's: kept here, it would keep its frame in quarantine, and the reservoir open."""
+        name = call.new
+        if name is None or MAKES[call.name] != "view":
+            return super()._name(call, thing)
+        gone = self.gone
+        self._views[name] = weakref.ref(thing, lambda _: gone.append(name))
+        return {"thing": name}
 
     def _callback(self, call: Call) -> Function:
         function = self.function
