@@ -336,6 +336,9 @@ class _Wrong(VmSpace):
             self.set_dirty(gpa, length)
         elif self.fault == "generation":
             self.accessed(gpa, length, clear=True)
+        elif self.fault == "byte":
+            with self.client().hold(gpa, Prot.WRITE, defer_dirty=True) as page:
+                page.writable()[5] = 1
         elif self.fault == "entry":
             table = int(self.table.entries(2)[np.flatnonzero(self.table.entries(2))[0]]) >> 12 & 0xFF_FFFF_FFFF
             self.table.read_table(table)[0] ^= 1 << 2
@@ -346,7 +349,7 @@ class _Wrong(VmSpace):
         return super().resident_count + (self.fault == "resident_count")
 
 
-@pytest.mark.parametrize("fault", ["", "dirty at populate", "generation", "entry", "resident_count"])
+@pytest.mark.parametrize("fault", ["", "dirty at populate", "generation", "byte", "entry", "resident_count"])
 def test_duel__sees_what_no_answer_tells(fault: str) -> None:
     """The answers to the calls agree; what can be seen afterwards does not."""
     wrong = SimpleNamespace(**{name: getattr(npt, name) for name in ("Reservoir", "MmioObject", "Vcpu", "Vm")})

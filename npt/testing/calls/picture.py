@@ -6,8 +6,10 @@ tables, from the root, as hardware does it.
 
 from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 from npt._types import Prot
+from npt.errors import NotSupported
 from npt.testing.calls.call import Call
 from npt.testing.calls.player import Player
 from npt.testing.hardware import hardware_walk
@@ -102,6 +104,24 @@ def _table(space: Any, pfn: int, tables: dict[int, list[int]]) -> list[int]:
 # -- bytes --------------------------------------------------------------------------------------------------------------
 
 
+def _look_at_object(player: Player, name: str) -> Iterator[tuple[str, Any]]:
+    """A sum of the bytes of each of its pages, whoever may look at them."""
+    ram = player.things[name]
+    if not ram.refs:
+        return
+    try:
+        yield "pages", [crc32(_frame(ram.reservoir, ram.pfn_at(offset))) for offset in range(0, ram.length, _PAGE)]
+    except NotSupported:
+        yield "pages", "NotSupported"
+
+
+def _frame(reservoir: Any, pfn: int) -> Any:
+    if hasattr(reservoir, "frame"):  # a model without a buffer
+        return reservoir.frame(pfn)
+    first = (pfn - reservoir.base_pfn) * _PAGE
+    return reservoir.buffer[first : first + _PAGE]
+
+
 def _look_at_page(player: Player, name: str) -> Iterator[tuple[str, Any]]:
     """Bytes through a page that is held for reading, without a name for the view."""
     page = player.things[name]
@@ -110,12 +130,10 @@ def _look_at_page(player: Player, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _bytes_of(page: Any) -> Any:
-    from npt.errors import NotSupported
-
     try:
         return page.readable().tobytes()
     except NotSupported:
         return "NotSupported"
 
 
-_LOOKS = {"VmSpace": _look_at_space, "VmPage": _look_at_page}
+_LOOKS = {"VmSpace": _look_at_space, "VmPage": _look_at_page, "RamObject": _look_at_object}
