@@ -99,7 +99,7 @@ def test_sweep__a_saved_part_of_another_is_refused(shell: Shell) -> None:
 
 
 _SLOW = ["sweep", "dirty", "--set", "mechanism=dirty-bits", "--axis",
-    "history=" + ",".join(f"uniform:pages=65536,windows={n},accesses=100000" for n in range(40, 48))]  # fmt: skip
+    "history=" + ",".join(f"uniform:pages=65536,windows={n},accesses=100000" for n in range(80, 88))]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

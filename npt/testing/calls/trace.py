@@ -90,6 +90,8 @@ class Trace:
                 raise ValueError(f"its schema is {header['schema']!r}")
             if [line["i"] for line in lines] != list(range(len(lines))):
                 raise ValueError("its lines are not numbered from 0 on")
+            if not lines:
+                raise ValueError("it has no calls")
             return cls(tuple(Line(Call.of(line), line["res"]) for line in lines), header)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Unreadable(f"{path} is no trace of {SCHEMA}: {error}") from error
