@@ -227,8 +227,8 @@ def test_every_answer__is_compared(recorded: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", f'{{"schema": "{SCHEMA}"}}', '{"schema": "other"}', f'{{"schema": "{SCHEMA}"}}\n{{"i": 1, "call": "x", "res": {{}}}}', "[]", "\x00", "1\n2",
-     f'{{"schema": "{SCHEMA}"}}\n{{"i": 0, "res": {{}}}}'],
+    ["", "{}", f'{{"schema": "{SCHEMA}"}}', '{"schema": "other"}', "[]", "\x00", "1\n2",
+     f'{{"schema": "{SCHEMA}"}}\n{{"i": 1, "call": "x", "res": {{}}}}', f'{{"schema": "{SCHEMA}"}}\n{{"i": 0, "res": {{}}}}'],
 )  # fmt: skip
 def test_trace__that_is_none_is_told(tmp_path: Path, text: str) -> None:
     """Not whole, or not of this schema."""
