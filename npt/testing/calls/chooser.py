@@ -13,11 +13,12 @@ from npt.testing.calls.player import MAKES, Player
 from npt.testing.calls.recorder import LETTERS
 from npt.testing.calls.source import Source
 
-__all__ = ["DEVICES", "FRAMES", "PAGE", "PLACES", "SIZES", "Chooser"]
+__all__ = ["DEVICES", "FRAMES", "LARGEST", "PAGE", "PLACES", "SIZES", "Chooser"]
 
 _T = TypeVar("_T")
 
 PAGE, TABLE = 0x1000, 0x20_0000
+LARGEST = 1 << 41  # a space; the bitmap of a larger one, whole, is more than a test should take
 # Where mappings are made: the start, the borders of a table of each level, and odd places between.
 PLACES = (
     0,
@@ -30,11 +31,11 @@ PLACES = (
     (1 << 39) - PAGE,
     (1 << 39) + TABLE,
 )
-SIZES = (1 << 30, (1 << 30) + PAGE, 1 << 40, 1 << 47)
+SIZES = (1 << 30, (1 << 30) + PAGE, 1 << 40, LARGEST)
 FRAMES = 1 << 24  # from one reservoir to the next
 DEVICES = (0xFE00_0000, 0xC000_0000)
 WRONG: tuple[Any, ...] = (
-    -1, -PAGE, 0, 1, 0xFFF, 0x1001, 1 << 47, 1 << 48, 1 << 63, 2**64 - PAGE, 2**64, 2**64 + PAGE, None, 1.5, "x", True,
+    -1, -PAGE, 0, 1, 0xFFF, 0x1001, (1 << 47) + PAGE, 1 << 48, 1 << 63, 2**64 - PAGE, 2**64, 2**64 + PAGE, None, 1.5, "x", True,
 )  # fmt: skip
 MOST = {
     "Reservoir": 2, "RamObject": 9, "MmioObject": 3, "VmSpace": 4, "VmClient": 8, "VmPage": 10, "VmPages": 3, "Vcpu": 4,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from npt.testing.calls.call import Call
-from npt.testing.calls.chooser import FRAMES, PAGE, TABLE, Chooser
+from npt.testing.calls.chooser import FRAMES, LARGEST, PAGE, TABLE, Chooser
 from npt.testing.calls.drawn import DRAWN, Draw, make_reservoir, make_space
 
 __all__ = ["Drawer"]
@@ -20,7 +20,7 @@ class Drawer(Chooser):
         yield self._make("Reservoir", size=16 * PAGE, base_pfn=2 * FRAMES)
         objects = [self._make("Reservoir.allocate", memory.new, length=n * PAGE) for n in (8, 6, 3)]
         yield from objects
-        for size, tracking in ((1 << 40, True), ((1 << 30) + PAGE, True), (1 << 47, False)):
+        for size, tracking in ((1 << 40, True), ((1 << 30) + PAGE, True), (LARGEST, False)):
             args: dict[str, Any] = {"size": size, "format": {"format": self.format}, "reservoir": {"thing": memory.new}}
             space = self._make("VmSpace", **args, track_dirty=tracking)
             yield space
