@@ -287,7 +287,7 @@ def as_rate(value: Any, name: str, *, positive: bool) -> Fraction:
     """Bytes a second, or another number that is not negative, as exactly as it is given."""
     number = as_number(value, name)
     if not (number > 0 if positive else number >= 0) or number == math.inf:
-        raise InvalidArgument(f"{name} {number} is not a {'positive' if positive else 'non-negative'} finite number")
+        raise InvalidArgument(f"{name} {number:g} is not a {'positive' if positive else 'non-negative'} finite number")
     return Fraction(as_int(value, name)) if hasattr(value, "__index__") else Fraction(number)
 
 
