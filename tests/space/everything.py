@@ -180,4 +180,5 @@ def refused(scene: Scene, act: Callable[[], object], error: type[Exception], *, 
         assert (isinstance(refusal, parent), refusal.errno) == (True, number)
         assert refusal.strerror
     refusal.__traceback__ = None  # it knows what the call had made
-    assert scene.fingerprint.changes(faulted=isinstance(refusal, Fault)) == []
+    changes = scene.fingerprint.changes(faulted=isinstance(refusal, Fault))
+    assert not changes, changes

@@ -48,6 +48,11 @@ class Fingerprint:
     ----------
     roots
         By name: handles, or anything that refers to some.
+
+    Attributes
+    ----------
+    containers, arrays : list
+        Names, with what there is now (or how to look at it), and a copy of what there was.
     """
 
     def __init__(self, roots: dict[str, object]) -> None:
@@ -57,9 +62,9 @@ class Fingerprint:
     def _take(self) -> None:
         self._known: dict[int, object] = {}  # kept, so that no later one gets the address of one that is gone
         self._places: set[tuple[int, int]] = set()  # of arrays, in memory
-        self._containers: list[tuple[str, Any, Any]] = []  # as it is now, and a copy of what it was
+        self.containers: list[tuple[str, Any, Any]] = []  # as it is now, and a copy of what it was
         self._looks: list[tuple[str, Look, Any]] = []
-        self._arrays: list[tuple[str, Look, Array]] = []
+        self.arrays: list[tuple[str, Look, Array]] = []
         self._visit("scene", self._roots)
         self._gates = self._count_gates()
         self._look("gates", self._n_gates)
@@ -72,13 +77,13 @@ class Fingerprint:
             self._take()
 
     def __len__(self) -> int:
-        return len(self._containers) + len(self._looks) + len(self._arrays)
+        return len(self.containers) + len(self._looks) + len(self.arrays)
 
     def changes(self, *, faulted: bool = False) -> list[str]:
         """Names of what has changed since; ``faulted``: a fault was refused, and may be counted."""
-        changed = [name for name, now, before in self._containers if not _is_equal(now, before)]
+        changed = [name for name, now, before in self.containers if not _is_equal(now, before)]
         changed += [name for name, look, before in self._looks if look() != before]
-        changed += [name for name, look, before in self._arrays if not np.array_equal(_words(look()), before)]
+        changed += [name for name, look, before in self.arrays if not np.array_equal(_words(look()), before)]
         return [name for name in changed if not (faulted and name.endswith(".faults"))]
 
     # -- taking it ----------------------------------------------------------------------------------------------------
@@ -95,12 +100,12 @@ class Fingerprint:
         elif isinstance(value, np.ndarray):
             self._visit_array(name, lambda: value)
         elif isinstance(value, dict):
-            self._containers.append((name, value, value.copy()))
+            self.containers.append((name, value, value.copy()))
             self._visit_all((f"{name}.{_told(key)}", one) for key, one in tuple(value.items()))
             self._visit_all((f"{name}, key", key) for key in tuple(value))
         elif isinstance(value, (list, tuple, deque, set, frozenset)):
             if not isinstance(value, (tuple, frozenset)):
-                self._containers.append((name, value, value.copy()))
+                self.containers.append((name, value, value.copy()))
             self._visit_all((f"{name}[{i}]", one) for i, one in enumerate(tuple(value)))
         elif type(value).__module__.startswith(("npt.", "tests.")) and not isinstance(value, type):
             self._visit_object(name, value)
@@ -128,7 +133,7 @@ class Fingerprint:
         place = now.ctypes.data, now.nbytes
         if now.nbytes and place not in self._places:
             self._places.add(place)
-            self._arrays.append((name, look, _words(now).copy()))
+            self.arrays.append((name, look, _words(now).copy()))
 
     def _n_gates(self) -> int:
         """How many there are of these spaces, listed or not."""
