@@ -12,7 +12,7 @@ import numpy as np
 from npt import kernels
 from npt._types import U8Array, U64Array
 from npt.errors import InvalidArgument
-from npt.units import as_bitmap, as_count, as_int, as_integers, as_u64, bitmap_bytes, check_bitmap_type
+from npt.units import as_bitmap, as_count, as_int, as_integers, as_u64, bitmap_bytes, check_bitmap_type, digits
 
 __all__ = [
     "as_out",
@@ -151,7 +151,7 @@ def _find(bitmap: U8Array, start: SupportsIndex, n_pages: SupportsIndex | None, 
     start = as_int(start, "start")
     bitmap, n = as_pages(bitmap, n_pages)
     if start < 0:
-        raise InvalidArgument(f"start {start} is negative")
+        raise InvalidArgument(f"start {digits(start)} is negative")
     if start >= n:
         return None
     page: int = kernels.bitmap.find(bitmap, n, start, flip)

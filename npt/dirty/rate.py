@@ -28,7 +28,7 @@ from npt.dirty.working_set import check_space
 from npt.errors import Fault, InvalidArgument
 from npt.memory.objects import RamObject
 from npt.space.vmspace import VmSpace
-from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number
+from npt.units import PAGE_SHIFT, PAGE_SIZE, as_count, as_int, as_number, digits
 
 __all__ = ["PageSample", "Rate", "as_seconds", "by_bitmap", "draw", "exact"]
 
@@ -234,7 +234,7 @@ class PageSample(Handle):
         share = as_count(per_gib, "per_gib", least=1, end=_PAGES_A_GIB + 1)
         key = as_int(seed, "seed")
         if key < 0:
-            raise InvalidArgument(f"seed {key} is negative")
+            raise InvalidArgument(f"seed {digits(key)} is negative")
         self._space, self._range = space, (gpa, length)
         self._population = self._resident()
         self._pages = draw(self._population, share, key)

@@ -23,7 +23,7 @@ from npt.dirty import saved
 from npt.dirty.bitmap import difference, empty, intersection
 from npt.dirty.packed import Entry
 from npt.errors import InvalidArgument
-from npt.units import PAGE_SHIFT, as_int, as_range, format_size
+from npt.units import PAGE_SHIFT, as_int, as_range, digits, format_size
 
 __all__ = ["Round", "Rounds", "read_only"]
 
@@ -166,7 +166,7 @@ class Rounds:
     def _as_number(self, number: SupportsIndex, name: str, least: int = 1) -> int:
         number = as_int(number, name)
         if not least <= number <= len(self):
-            raise InvalidArgument(f"{name} {number} is not from {least} to {len(self)}")
+            raise InvalidArgument(f"{name} {digits(number)} is not from {least} to {len(self)}")
         return number
 
     def find(self, round: "Round | SupportsIndex") -> int:
