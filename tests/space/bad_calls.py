@@ -1,6 +1,6 @@
 """Every public call of the contract and the kind of each of its parameters; the values are in ``bad_kinds``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from npt import (
     VmSpace,
     parse_size,
 )  # fmt: skip
-from tests.space.bad_input import Bad, Call, Param
-from tests.space.bad_kinds import BELOW, KINDS
+from tests.space.bad_input import Call, Param
+from tests.space.bad_kinds import BELOW
 from tests.space.everything import N_RAM, NEW, PAGE, RAM, Scene
 
-__all__ = ["CALLS", "GOOD_INTEGERS", "cases"]
+__all__ = ["CALLS", "GOOD_INTEGERS"]
 
 
 # -- the calls ----------------------------------------------------------------------------------------------------------
@@ -165,14 +165,6 @@ CALLS: tuple[Call, ...] = (
     *_segment_calls("object segment", lambda s: s.object_segment, 4),
     *_segment_calls("guest segment", lambda s: s.guest_segment, 8),
 )  # fmt: skip
-
-
-def cases() -> Iterator[tuple[Call, str, list[tuple[Bad, type[Exception]]]]]:
-    """Every parameter of every call with its bad values, and what they are answered with."""
-    for call in CALLS:
-        for name, param in call.params.items():
-            answers = [(bad, param.error(bad)) for bad in KINDS[param.kind]]
-            yield call, name, [(bad, error) for bad, error in answers if error is not None]
 
 
 GOOD_INTEGERS = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)

@@ -50,7 +50,7 @@ class Call:
     """A public call, as a function of the scene that gives what is called with keywords."""
 
     name: str
-    of: Callable[[Scene], Callable[..., Any]]
+    of: Callable[[Any], Callable[..., Any]]
     params: dict[str, Param]
 
 

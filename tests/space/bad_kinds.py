@@ -1,5 +1,6 @@
 """Bad values of every kind of parameter."""
 
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 
@@ -21,7 +22,9 @@ from npt import (
     VmClient,
     VmObject,
     VmPage,
+    VmSpace,
 )  # fmt: skip
+from npt.dirty import RUN
 from tests.space.bad_arrays import (
     BAD_ARRAYS,
     BAD_BITMAPS,
@@ -36,11 +39,11 @@ from tests.space.bad_arrays import (
     UNALIGNED_ARRAYS,
     read_only,
 )
-from tests.space.bad_input import BROKEN, FAR, LAST, Bad, far, invalid, told, types
-from tests.space.everything import PAGE
+from tests.space.bad_input import BROKEN, FAR, LAST, Bad, Call, far, invalid, told, types
+from tests.space.everything import PAGE, Scene, refused
 from tests.space.odd import NEVER, ODD, SOME, VAST, Broken, Half, Liar, TextIndex, closed, masked
 
-__all__ = ["BELOW", "KINDS", "NO_INTS"]
+__all__ = ["BELOW", "KINDS", "NO_INTS", "cases", "refuse_all"]
 
 NO_INTS = (
     *types(
@@ -240,6 +243,33 @@ KINDS: dict[str, tuple[Bad, ...]] = {
             made=True,
         ),
     ),
+    "round": (*NO_INTS, *BELOW, *invalid(0, 3, 2**32, 2**64, VAST)),
+    "instant": (*NO_INTS, *BELOW, *invalid(3, 2**32, 2**64, VAST)),
+    "granule": (*NO_INTS, *BELOW, *invalid(0, 3, 12, 2**64 + 1, VAST)),
+    "numbers of pages": (*NO_ARRAYS, *BAD_ARRAYS, *invalid([64], [0, 2**63], [2**64 - 1])),
+    "space": types(*SOME, 1, *NEVER, True, 1.0, b"x", VmSpace, np.zeros(1), Broken()),
+    "runs": (
+        *types(
+            *SOME,
+            1,
+            [],
+            [(0, 1)],
+            *NEVER,
+            True,
+            1.0,
+            np.zeros(1, np.uint64),
+            np.zeros(1, [("gpa", "u8"), ("n", "u8")]),
+            Broken(),
+        ),
+        Bad("0-d", np.zeros((), RUN), InvalidArgument),
+        Bad("2-d", np.zeros((1, 1), RUN), InvalidArgument),
+        Bad("of no pages", np.zeros(1, RUN), InvalidArgument),
+        Bad("unaligned", np.array([(1, 1)], RUN), InvalidArgument),
+        Bad("past the end", np.array([(2**64 - PAGE, 2)], RUN), InvalidArgument),
+        Bad("overlapping", np.array([(0, 2), (PAGE, 1)], RUN), InvalidArgument),
+        Bad("in no order", np.array([(2 * PAGE, 1), (0, 1)], RUN), InvalidArgument),
+    ),
+    "n": (*NO_INTS, *BELOW, *invalid(2**64, 2**128, VAST)),
     "threads": (*NO_INTS, *BELOW, *invalid(0, np.uint8(0), Liar(0), Prot.NONE, np.array(0), 2**64, VAST)),
     "size": (
         *types(
@@ -297,3 +327,31 @@ KINDS: dict[str, tuple[Bad, ...]] = {
     "byte": (*NO_INTS, *invalid(-1, 256, np.int8(-1), 2**47, 2**64, VAST, -VAST, Liar(256))),
     "2 bytes": (*NO_BYTES, *(Bad(f"{n} bytes", bytes(n), InvalidArgument) for n in (0, 1, 3, 4096))),
 }
+
+
+def cases(calls: Iterable[Call]) -> Iterator[tuple[Call, str, list[tuple[Bad, type[Exception]]]]]:
+    """Every parameter of every call with its bad values, and what they are answered with."""
+    for call in calls:
+        for name, param in call.params.items():
+            answers = [(bad, param.error(bad)) for bad in KINDS[param.kind]]
+            yield call, name, [(bad, error) for bad, error in answers if error is not None]
+
+
+def refuse_all(scene: Scene, call: Call, name: str, values: list[tuple[Bad, type[Exception]]]) -> None:
+    """Each bad value of a parameter, with good ones of the others, is refused; all that are not are told."""
+    failures: dict[str, AssertionError] = {}
+    for bad, error in values:
+        try:
+            _refuse(scene, call, name, bad, error, first=bad is values[0][0])
+        except AssertionError as failure:
+            failures[bad.name] = failure
+            scene.fingerprint.renew()
+    assert not failures, failures
+
+
+def _refuse(scene: Scene, call: Call, name: str, bad: Bad, error: type[Exception], *, first: bool) -> None:
+    arguments = {other: param.make_good(scene) for other, param in call.params.items() if other != name}
+    value = arguments[name] = bad.value(scene) if bad.made else bad.value
+    before = value.tobytes() if isinstance(value, np.ndarray) else None
+    refused(scene, lambda: call.of(scene)(**arguments), error, renew=first or bad.made)
+    assert before is None or value.tobytes() == before

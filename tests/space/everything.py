@@ -65,7 +65,11 @@ class Scene:
         self._make_vm(form)
         self._bury(form)
         self._keep_what_is_gone()
-        self.fingerprint = Fingerprint(self.__dict__.copy())
+        self.look()
+
+    def look(self) -> None:
+        """Take all that there is for what is not to be changed."""
+        self.fingerprint = Fingerprint({name: value for name, value in vars(self).items() if name != "fingerprint"})
 
     def _hold_pages(self) -> None:
         self.client, self.neighbour = self.space.client(), self.space.client()
