@@ -237,5 +237,5 @@ def _as_rate(**rates: SupportsFloat | None) -> tuple[str, Fraction]:
         raise InvalidArgument(f"one of {', '.join(_KINDS)} must be given, not {' and '.join(given) or 'none'}")
     ((kind, (number, rate)),) = given.items()
     if not 0 < number < math.inf:
-        raise InvalidArgument(f"{kind} must be a positive number, not {rate}")
+        raise InvalidArgument(f"{kind} must be a positive number, not {number}")
     return kind, Fraction(rate if isinstance(rate, (int, Fraction, Decimal)) else repr(number))
