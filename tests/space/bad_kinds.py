@@ -269,6 +269,18 @@ KINDS: dict[str, tuple[Bad, ...]] = {
         Bad("overlapping", np.array([(0, 2), (PAGE, 1)], RUN), InvalidArgument),
         Bad("in no order", np.array([(2 * PAGE, 1), (0, 1)], RUN), InvalidArgument),
     ),
+    "at least one": (*NO_INTS, *BELOW, *invalid(0, 2**64, VAST, Liar(0), Prot.NONE, np.array(0))),
+    "entry": (*NO_INTS, *BELOW, *PAST_64_BITS),
+    "policy": (
+        *types(None, ODD, 1, 1.0, True, b"xen", *NEVER, Broken()),
+        *invalid("", "x", "vmware", "xen:x=1", "4KiB"),
+    ),
+    "writer": types(*SOME, 1, 1.0, True, b"x", *NEVER, Broken(), np.zeros(1)),
+    "task": types(*(one for one in (*SOME, *NEVER) if not callable(one)), 1, 1.0, True, b"x", Broken()),
+    "axes": types(
+        None, ODD, 1, 1.0, True, [], (), b"x", "x", np.zeros(1), {1: [1]}, {"x": 1}, {"x": None}, {"x": {1, 2}}, Broken()
+    ),
+    "migrated gpa": (*NO_INTS, *BELOW, *PAST_64_BITS, *UNALIGNED),
     "n": (*NO_INTS, *BELOW, *invalid(2**64, 2**128, VAST)),
     "threads": (*NO_INTS, *BELOW, *invalid(0, np.uint8(0), Liar(0), Prot.NONE, np.array(0), 2**64, VAST)),
     "size": (
