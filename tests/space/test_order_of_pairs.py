@@ -23,13 +23,13 @@ BY_NAME = {call.name: call for call in (*SPACES, *HANDLES)}
 CASES = {name: list(pairs(call)) for name, call in BY_NAME.items()}
 
 
-def wrong_with(scene: Scene, call: Ordered, case: Case) -> None:
+def wrong_with(scene: Scene, call: Ordered, case: Case, *, first_of_all: bool) -> None:
     """One case: the earlier of two kinds is what is told."""
     first, second, wrongs = case
     arguments = call.arguments(*wrongs)
     made = {name: value(scene) if callable(value) else value for name, value in arguments.items()}
     try:
-        refused(scene, lambda: call.make(**made), call.error(first))
+        refused(scene, lambda: call.make(**made), call.error(first), renew=first_of_all)
     except AssertionError as failure:
         raise AssertionError(f"{first}, {second}: {wrongs}") from failure
 
@@ -37,7 +37,7 @@ def wrong_with(scene: Scene, call: Ordered, case: Case) -> None:
 def all_wrong_with(scene: Scene, call: Ordered, cases: list[Case]) -> None:
     """Case after case."""
     for case in cases:
-        wrong_with(scene, call, case)
+        wrong_with(scene, call, case, first_of_all=case is cases[0])
 
 
 def space_of(scene: Scene, case: Case, call: Ordered) -> VmSpace:
@@ -84,9 +84,11 @@ def test_pairs__in_a_callback(scene: Scene, name: str) -> None:
 def test_pairs__on_cpu(scene: Scene, name: str) -> None:
     """Each kind with a wait for oneself, on CPU."""
     call, cases = WAITING[name], [case for case in CASES[name] if ON_CPU in case[:2]]
-    for case in cases:
-        with on_cpu(space_of(scene, case, call)):
-            wrong_with(scene, call, case)
+    for space in scene.space, scene.vm.space, scene.untracked:
+        here = [case for case in cases if space_of(scene, case, call) is space]
+        if here:
+            with on_cpu(space):
+                all_wrong_with(scene, call, here)
     assert cases
 
 
