@@ -148,4 +148,5 @@ def test_bad_argument__of_every_kind() -> None:
 def test_good_arguments__are_good(call: Call) -> None:
     """What stands beside a bad argument is not what was refused."""
     watched = Watched()
+    assert len(call.params) > 0
     call.of(watched)(**{name: param.make_good(watched) for name, param in call.params.items()})

@@ -11,7 +11,7 @@ _OF_SPACE, _OF_PAGE, _OF_PAGES = ("tests/space/test_vmspace.py",), ("tests/space
 _OF_CLIENT, _OF_SEGMENT, _ORDER = (
     ("tests/space/test_client.py",),
     ("tests/space/test_segment.py",),
-    ("tests/space/test_order_of_checks.py",),
+    ("tests/space/test_order_of_pairs.py", "tests/space/test_order_of_checks.py"),
 )
 
 MUTANTS = (
