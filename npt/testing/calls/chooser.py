@@ -87,12 +87,15 @@ class Chooser(ABC):
     # -- choices ------------------------------------------------------------------------------------------------------
 
     def below(self, n: int) -> int:
+        """A number from 0 to ``n - 1``."""
         return self.source.below(n)
 
     def chance(self, one_in: int) -> bool:
+        """True once in so many times."""
         return self.below(one_in) == one_in - 1
 
     def of(self, these: Sequence[_T]) -> _T:
+        """One of these."""
         return these[self.below(len(these))]
 
     def number(self, n: int) -> Any:
@@ -100,9 +103,11 @@ class Chooser(ABC):
         return plain(self.of(WRONG) if self.chance(48) else n, {})
 
     def prot(self, *good: int) -> Any:
+        """One of some permissions, and now and then what is none."""
         return plain(self.of((0, 2, 4, 6, 8, -1, "x", None)) if self.chance(32) else self.of(good), {})
 
     def flag(self) -> Any:
+        """True or False, and seldom a number."""
         return 1 if self.chance(64) else self.chance(2)
 
     # -- things -------------------------------------------------------------------------------------------------------
@@ -264,6 +269,7 @@ class Chooser(ABC):
         return {"gpa": self.number(one.gpa), "length": self.number(one.length)}
 
     def mappings(self, space: str) -> Any:
+        """What a space has mapped; nothing if it is dead, or no space."""
         try:
             return self.player.things[space].mappings
         except (NptError, AttributeError, KeyError):  # dead, no space at all, or forgotten
@@ -288,6 +294,7 @@ class Chooser(ABC):
         return int(one.gpa) + self.below(one.length // PAGE) * PAGE
 
     def byte(self, space: str | None) -> int:
+        """An address, most often in a mapping, and half the time inside a page."""
         return self.gpa(space) + (self.of((0, 8, 0x7F8, PAGE - 8, PAGE - 1)) if self.chance(2) else 0)
 
     def bits(self, length: Any) -> Any:

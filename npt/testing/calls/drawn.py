@@ -20,6 +20,7 @@ _CONTEXTS = ("Reservoir", "RamObject", "MmioObject", "VmSpace", "VmPage", "VmPag
 
 
 def make_reservoir(c: Chooser) -> Call | None:
+    """A reservoir: small, with frames far from all others'."""
     backed: dict[str, Any] = {} if c.below(10) else {"backed": False}
     base = FRAMES * (1 + c.made("Reservoir") % 256)  # apart, so that a frame tells its object
     return c.new("Reservoir", size=c.number(48 * PAGE), limit=c.number(64 * PAGE), base_pfn=base, **backed)
@@ -48,6 +49,7 @@ def _pfn_at(c: Chooser) -> Call | None:
 
 
 def make_space(c: Chooser) -> Call | None:
+    """A space, mostly with a reservoir and with tracking."""
     args: dict[str, Any] = {"size": c.number(c.of(SIZES)), "format": {"format": c.format}}
     if c.below(3):
         args["reservoir"] = c.argument("Reservoir")
