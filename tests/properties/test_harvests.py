@@ -112,7 +112,7 @@ def test_harvest__two_parts_are_the_whole(form: Seen, guest: Guest, data: st.Dat
 @few(16)
 @given(guest=TRACKED, data=st.data())
 def test_harvest__put_back_gives_it_back(form: Seen, guest: Guest, data: st.DataObject) -> None:
-    """All entries are as they were, but for A, which goes with D; the next harvest says the same again."""
+    """All entries are as they were, with D and A together; the next harvest says the same again."""
     gpa, length = data.draw(windows(guest))
     with guest.build() as built:
         space = built.space
