@@ -15,9 +15,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import cycle
+from itertools import count, cycle
 
 from npt import EPT, NPT, Vcpu
 from npt.studies import POLICIES, compare_policies, writer
@@ -110,7 +110,7 @@ def soak(
     AssertionError
         Something was lost, differs, is not well inside, or memory grows.
     """
-    report, begun, seeds = Report(), time.monotonic(), iter(range(1000 * seed, 1000 * (seed + 1) * 1000))
+    report, begun, seeds = Report(), time.monotonic(), count(seed * 1_000_000)
     with _guests(seed) as guests:
         while report.seconds < seconds:
             _work(guests, min(shift, seconds - report.seconds), report, seeds)
@@ -122,10 +122,11 @@ def soak(
 
 @contextmanager
 def _guests(seed: int) -> Iterator[list[_Soaked]]:
-    guests = [_Soaked(format, seed + n) for n, format in enumerate(_TLBS)]
-    yield guests
-    for soaked in guests:
-        soaked.guest.close()
+    with ExitStack() as stack:
+        guests = [_Soaked(format, seed + n) for n, format in enumerate(_TLBS)]
+        for soaked in guests:
+            stack.callback(soaked.guest.close)
+        yield guests
 
 
 def _work(guests: list[_Soaked], seconds: float, report: Report, seeds: Iterator[int]) -> None:

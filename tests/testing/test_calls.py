@@ -295,6 +295,19 @@ def test_recorder__fills_the_arrays_of_its_caller() -> None:
     assert (bits[0], words[0], set(pages.flat)) == (0x83, 0x0505_0505_0505_0505, {5})
 
 
+def test_recorder__shows_what_a_thing_was_made_with() -> None:
+    """Attributes that are no calls: they are not written down, and what they name is a stand-in, too."""
+    used = Recorder(file := io.StringIO())
+    reservoir = used.Reservoir(4 * PAGE)
+    space = used.VmSpace(1 << 30, reservoir=reservoir)
+    vcpu = used.Vcpu(client := space.client(), cpu=3, tlb=64)
+    written = file.getvalue()
+    assert (vcpu.cpu, vcpu.tlb, vcpu.client) == (3, 64, client)
+    assert file.getvalue() == written
+    with pytest.raises(AttributeError, match="registers"):
+        _ = vcpu.registers
+
+
 def test_recorder__keeps_no_view(tmp_path: Path) -> None:
     """A view that its caller has dropped is neither in the way of closing nor in quarantine, here and when replayed."""
     with (path := tmp_path / "trace").open("w") as file:

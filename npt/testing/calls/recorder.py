@@ -187,6 +187,8 @@ class StandIn:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in _NOT_CALLS:
             return getattr(self._thing, name)
+        if not hasattr(type(self._thing), name):  # no call, but what it was made with
+            return self._recorder.wrapped(getattr(self._thing, name))
         return self._called(name)
 
     def _called(self, name: str) -> Any:
