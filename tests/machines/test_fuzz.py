@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import npt
-from npt import InvalidArgument, VmSpace
-from npt.testing import Differ, Fuzzed, Trace, conform, fuzz, fuzz_bytes
+from npt import Deadlock, InvalidArgument, VmSpace
+from npt.testing import Call, Differ, Duel, Fuzzed, Trace, conform, fuzz, fuzz_bytes
 from npt.testing.__main__ import main
 from npt.testing.calls.drawn import SUBJECTS
 from npt.testing.calls.player import MAKES
+from npt.testing.calls.shrinking import shrink
 from npt.testing.fuzzing import ORACLE, ROUND, keep
 from tests.ahead import Done, ahead
 from tests.forms import FORMS, forced
@@ -125,6 +126,35 @@ def test_fault__is_found_made_short_and_kept(leak: Differ, tmp_path: Path) -> No
     with pytest.raises(AssertionError, match="track_dirty"):
         conform(path, _with(_Leaky))
     assert Trace.read(path).header["found"]
+
+
+class _Lax(VmSpace):
+    """What may not be asked in a callback it answers with nothing."""
+
+    def set_tracking(self, enabled: Any) -> None:
+        with contextlib.suppress(Deadlock):
+            super().set_tracking(enabled)
+
+
+STOP = Call("VmSpace.set_tracking", "s0", {"enabled": False})
+
+
+@pytest.mark.parametrize(("space", "left"), [(_Leaky, ()), (_Lax, ((STOP,),))])
+def test_shrinking__leaves_out_what_callbacks_do(space: type[VmSpace], left: tuple[Any, ...]) -> None:
+    """Unless it is that which differs."""
+    harvest, bytes_ = {"gpa": 0, "length": 0x8000}, {"gpa": 0x7000, "data": {"hex": "01"}}
+    size = {"size": 1 << 30, "format": {"format": "EPT"}, "track_dirty": True}
+    calls = [
+        Call("Reservoir", None, {"size": 0x10000}, "r0"), Call("Reservoir.allocate", "r0", {"length": 0x8000}, "o0"),
+        Call("VmSpace", None, size, "s0"), Call("VmSpace.map", "s0", {"obj": {"thing": "o0"}, **harvest, "prot": 3}),
+        Call("VmSpace.client", "s0", {}, "c0"), Call("VmClient.on_invalidate", "c0", {"callback": {"callback": True}}),
+        Call("VmClient.write", "c0", bytes_),
+        Call("VmSpace.track_dirty", "s0", harvest, None, ((STOP,),)),
+    ]  # fmt: skip
+    duel = Duel(ORACLE, _with(space))
+    found = duel.again(calls)
+    assert found is not None
+    assert shrink(duel, found).calls[-1].inside == left
 
 
 class _Crashing(VmSpace):

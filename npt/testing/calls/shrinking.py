@@ -1,8 +1,10 @@
 """Makes the calls that lead to a difference few.
 
-Calls name what they are about, so any of them can be left out: one that is about something that was never made is passed over
-by both sides.
+Calls name what they are about, so any of them can be left out, also what callbacks do: one that is about something that was
+never made is passed over by both sides.
 """
+
+from dataclasses import replace
 
 from npt.testing.calls.duel import Differ, Duel
 
@@ -26,7 +28,7 @@ def shrink(duel: Duel, found: Differ) -> Differ:
     while size:
         best = _without_pieces(duel, best, size)
         size //= 2
-    return best
+    return _without_callbacks(duel, best)
 
 
 def _without_pieces(duel: Duel, best: Differ, size: int) -> Differ:
@@ -39,3 +41,12 @@ def _without_pieces(duel: Duel, best: Differ, size: int) -> Differ:
         if first == 0:
             return best
         first = max(min(first, len(best.calls)) - size, 0)
+
+
+def _without_callbacks(duel: Duel, best: Differ) -> Differ:
+    """Leave out what callbacks do during each call, if the difference stays."""
+    for n in reversed(range(len(best.calls))):
+        if n < len(best.calls) and best.calls[n].inside:
+            left = [*best.calls[:n], replace(best.calls[n], inside=()), *best.calls[n + 1 :]]
+            best = duel.again(left) or best
+    return best
