@@ -7,6 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.dirty import test_bad_input as dirty
+from tests.machines.test_fuzz import OPERATIONS
+from tests.space import test_bad_input as space
+from tests.space.test_order_of_pairs import CASES
+from tests.studies import test_bad_input as studies
+from tests.truth.test_hardware import PLAN
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -47,6 +54,27 @@ def test_readme__pictures_are_there() -> None:
     assert len(places) > 3
     for place in places:
         assert (ROOT / place).is_file(), place
+
+
+PROMISES = README.partition("| promise |")[2].partition("\n\n")[0].splitlines()[2:]
+
+
+def test_readme__promises_name_their_tests() -> None:
+    """Each of them files or directories that are there, or commands."""
+    assert len(PROMISES) > 10
+    for line in PROMISES:
+        names = re.findall(r"`([a-z_]+/(?:[a-z_]+\.py)?)`", line)
+        assert names or "kernels" in line, line
+        assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_readme__promises_count_their_cases() -> None:
+    """As many as there are."""
+    bad = sum(len(values) for module in (space, dirty, studies) for _, _, values in module.BAD.values())
+    truth = sum(n for group in PLAN.values() for n in group.cases.values())
+    pairs = sum(map(len, CASES.values()))
+    for number in (f"{bad:,} cases;", f"{pairs:,} cases:", f"{truth:,} cases of", f"{OPERATIONS:,} random calls a format"):
+        assert sum(number in line for line in PROMISES) == 1, number
 
 
 @pytest.mark.parametrize("extra", re.findall(r"/\[(\w+)\]", README))
