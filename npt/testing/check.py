@@ -49,7 +49,8 @@ def check(space: VmSpace, *, at_rest: bool = True) -> None:
         Also one that is destroyed. To check a reservoir alone, give it a space: ``VmSpace(PAGE_SIZE, reservoir=reservoir)``.
     at_rest
         No call is under way, in any thread. False checks only what holds in the middle of a call, too: while all threads
-        that use the space are stopped. Either way no lock is taken and nothing waited for.
+        that use the space are stopped. Either way no lock is taken and nothing waited for. A call that was interrupted is
+        over, but may leave a client kept out until its next look-up, which does no harm and is told.
 
     Raises
     ------

@@ -96,7 +96,7 @@ class Guest:
         assert self.objects
         assert not any(obj._lock._is_owned() for obj in self.objects.values())
         for space in self.spaces.values():
-            _check_locks(space)
+            check_locks(space)
             check(space)
 
     def check_marked(self, before: bytes) -> None:
@@ -196,7 +196,8 @@ class VmGuest(Guest):
         super().close()
 
 
-def _check_locks(space: VmSpace) -> None:
+def check_locks(space: VmSpace) -> None:
+    """No lock is held, and no client is kept out for longer than until its next look-up."""
     exclusion = space._core.exclusion
     assert not exclusion.lock._is_owned()
     assert not any(gate.lock._is_owned() for gate in exclusion.gates)

@@ -18,6 +18,7 @@ from tests.ahead import Done, ahead
 from tests.dirty.migrating import RAM, ROM, guest
 from tests.dirty.test_log_interrupts import CALLS, before_start
 from tests.dirty.test_log_interrupts import check as check_log
+from tests.failures.guest import check_locks
 from tests.failures.injecting import INJECTORS, Injector
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,7 @@ def sample_fails(form: PteFormat, inject: Injector, n: int) -> bool | None:
         first = usage.sample()
         vcpu.run([page * PAGE for page in USED])
         outcome = inject(usage.sample, n)
+        check_locks(space)
         check(space)
         if outcome:
             usage.sample()
