@@ -172,7 +172,7 @@ class Town:
         self.seen[late.name] += 1
         seen = late.seen()
         if self.threaded:  # who drops an object may come back before another thread has zeroed it
-            words = np.ascontiguousarray(seen).reshape(-1).view(np.uint64)
+            words = np.array(seen, order="C").reshape(-1).view(np.uint64)  # each word as it is at one moment
             assert are_of(words, late.thing.number, late.page), f"a late {late.name} shows {strange(words)}"
         else:
             assert np.array_equal(seen, late.should()), f"a late {late.name} shows {np.unique(seen)}"

@@ -67,7 +67,7 @@ class Fingerprint:
         self.arrays: list[tuple[str, Look, Array]] = []
         self._visit("scene", self._roots)
         self._gates = self._count_gates()
-        self._look("gates", self._n_gates)
+        self._look("gates", self._more_gates)
         self._look("threads", threading.active_count)
         self._look("environment", lambda: os.environ.get("NPT_THREADS"))
 
@@ -135,13 +135,14 @@ class Fingerprint:
             self._places.add(place)
             self.arrays.append((name, look, _words(now).copy()))
 
-    def _n_gates(self) -> int:
-        """How many there are of these spaces, listed or not."""
+    def _more_gates(self) -> int:
+        """How many more there are of these spaces, listed or not, than the fewest there were."""
         now = self._count_gates()
-        if now != self._gates:
+        if now > self._gates:
             gc.collect()  # a client that was refused refers to itself
             now = self._count_gates()
-        return now
+        self._gates = min(self._gates, now)  # one that was such a client, and is no more
+        return now - self._gates
 
     def _count_gates(self) -> int:
         return sum(id(gate.exclusion) in self._known for gate in tuple(GATES))

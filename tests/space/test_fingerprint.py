@@ -1,5 +1,6 @@
 """That a fingerprint notices: each part of a guest is changed behind its back, and the change is named."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -153,6 +154,22 @@ def test_fingerprint__notices_a_client_that_nobody_lists() -> None:
     scene = Scene(EPT)
     client = scene.space.client()
     scene.space._core.exclusion.gates.pop()
+    assert scene.fingerprint.changes() == ["gates"]
+    assert client.holds == 0
+
+
+def test_fingerprint__forgets_a_client_that_is_gone() -> None:
+    """What nobody had when it was taken may go at any time; one that is made then is one more."""
+    scene = Scene(EPT)
+    gates = scene.space._core.exclusion.gates
+    nobodys = scene.space.client()
+    gates.pop()
+    scene.fingerprint.renew()
+    del nobodys
+    gc.collect()
+    assert scene.fingerprint.changes() == []
+    client = scene.space.client()
+    gates.pop()
     assert scene.fingerprint.changes() == ["gates"]
     assert client.holds == 0
 
