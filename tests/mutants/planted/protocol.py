@@ -123,6 +123,21 @@ MUTANTS = (
         _OF_CALLBACKS,
     ),
     Mutant(
+        "callback missing after a time-out",
+        "an unmap that works at the second try does not tell what the first has cleared",
+        (
+            (
+                _ENDING,
+                "            self._owe()\n            self._core.table.restore(self._record)\n        except",
+                "            self._core.untold.discard(self._mapping.gpa)\n"
+                "            self._core.table.restore(self._record)\n"
+                "        except",
+            ),
+        ),
+        ("tests/space/test_kick_timeout.py", "tests/space/test_callbacks.py"),
+        "callback",
+    ),
+    Mutant(
         "callback too early",
         "clients are told of a harvest while vCPUs still write",
         (
