@@ -45,6 +45,7 @@ __all__ = [
     "check_bitmap_type",
     "check_inside",
     "check_overflow",
+    "check_unmasked",
     "check_writable",
     "digits",
     "format_size",
@@ -196,12 +197,17 @@ def is_masked(array: Any) -> bool:
     return type(array) is not np.ndarray and isinstance(array, np.ndarray) and isinstance(array, np.ma.MaskedArray)
 
 
+def check_unmasked(values: Any, name: str, kind: str) -> None:
+    """Refuse an array of which something is masked; ``kind`` is what it should be."""
+    if is_masked(values) and np.ma.is_masked(values):
+        raise TypeError(f"{name} must be {kind}; some of these are masked")
+
+
 def as_integers(values: Any, name: str) -> NDArray[Any]:
     """An array of integers, whatever their values; ints that no numpy integer holds come as objects."""
     if type(values) is np.ndarray and values.dtype is _U64:
         return values
-    if is_masked(values) and np.ma.is_masked(values):
-        raise TypeError(f"{name} must be an array of integers; some of these are masked")
+    check_unmasked(values, name, "an array of integers")
     try:
         array = np.asarray(values)
     except ValueError:

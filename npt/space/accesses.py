@@ -8,7 +8,7 @@ import numpy as np
 from npt._types import Prot, U8Array, U64Array
 from npt.errors import InvalidArgument
 from npt.space.client import VmClient
-from npt.units import as_integers, as_u64, is_masked
+from npt.units import as_integers, as_u64, check_unmasked, is_masked
 
 __all__ = ["Accesses", "check"]
 
@@ -82,8 +82,7 @@ def _check_into(client: VmClient, into: U64Array) -> None:
 
 def _as_flags(flag: Any, name: str) -> np.ndarray[Any, Any]:
     """A bool, or bools, as an array of none or of some dimensions."""
-    if is_masked(flag) and np.ma.is_masked(flag):
-        raise TypeError(f"{name} must be a bool or an array of bools; some of these are masked")
+    check_unmasked(flag, name, "a bool or an array of bools")
     try:
         array = np.asarray(flag)
     except ValueError:

@@ -146,7 +146,8 @@ class Vm(Handle):
             as_int(value, name)
         self._check_alive()
         gpa, length = as_range(gpa, length)
-        as_prot(prot, any_of=Prot.READ), as_range(offset, length, "offset")
+        as_prot(prot, any_of=Prot.READ)
+        as_range(offset, length, "offset")
         if segid not in self._memsegs:
             check_inside(gpa, length, self._space.size)
         self._space.map(self._memseg(segid), gpa, length, prot, offset)
